@@ -1,0 +1,265 @@
+"""Objects in an S3-compatible store or a directory, behind one small interface.
+
+A `Store` is picklable and holds no secret: workers read the secrets it names where they run. Foreign errors become
+`Unavailable` or `AccessDenied` with the address and the next action. Knows objects; does not know tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pyarrow.fs as pafs
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from raypipe.environment import StoreAddress
+from raypipe.errors import AccessDenied, Unavailable
+
+_DENIED = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AccessDenied",
+    "403",
+    "ExpiredToken",
+    "InvalidToken",
+}
+_MISSING = {"NoSuchKey", "404"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as a listing shows it."""
+
+    uri: str
+    etag: str
+    size_bytes: int
+    modified_at: datetime
+
+
+def split_s3(uri: str) -> tuple[str, str]:
+    """Return bucket and key of an `s3://bucket/key` URI."""
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.lstrip("/")
+
+
+class Store:
+    """Objects by URI: `s3://bucket/key`, or a path of the local file system.
+
+    Parameters
+    ----------
+    address
+        Where the store is and how its secrets are named.
+
+    Raises
+    ------
+    Unavailable
+        From every method, when the store does not answer or the bucket does not exist.
+    AccessDenied
+        From every method, when the store refuses the credentials.
+    FileNotFoundError
+        From `read`, when the object does not exist.
+    """
+
+    def __init__(self, address: StoreAddress) -> None:
+        self.address = address
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.address,)
+
+    def __repr__(self) -> str:
+        return f"Store({self.address.endpoint or self.address.lake})"
+
+    def lake(self, *parts: str) -> str:
+        """Return the URI of something in the lake."""
+        return "/".join([self.address.lake.rstrip("/"), *parts])
+
+    @cached_property
+    def _s3(self) -> Any:
+        a = self.address
+        return boto3.client(
+            "s3",
+            endpoint_url=a.endpoint,
+            region_name=a.region,
+            aws_access_key_id=a.access_key.read() if a.access_key else None,
+            aws_secret_access_key=a.secret_key.read() if a.secret_key else None,
+            config=Config(
+                retries={"mode": "standard", "max_attempts": 4},
+                connect_timeout=3,
+                read_timeout=60,
+                s3={"addressing_style": "path"} if a.endpoint else {},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    @contextmanager
+    def _translated(self, uri: str) -> Iterator[None]:
+        where = self.address.endpoint or "AWS"
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _DENIED:
+                raise AccessDenied(
+                    f"the object store at {where} refuses these credentials for {uri} ({code}): check the keys "
+                    "that `storage` names in the environment file",
+                    system="s3",
+                    address=where,
+                ) from error
+            if code == "NoSuchBucket":
+                bucket, _ = split_s3(uri)
+                raise Unavailable(
+                    f"the bucket {bucket!r} does not exist at {where}: create it, or correct the URI {uri}",
+                    system="s3",
+                    address=where,
+                ) from error
+            if code in _MISSING:
+                raise FileNotFoundError(uri) from error
+            raise Unavailable(
+                f"the object store at {where} failed on {uri}: {error}", system="s3", address=where
+            ) from error
+        except NoCredentialsError as error:
+            raise AccessDenied(
+                f"no credentials for the object store at {where}: name `access_key` and `secret_key` under `storage` "
+                "in the environment file",
+                system="s3",
+                address=where,
+            ) from error
+        except BotoCoreError as error:
+            raise Unavailable(
+                f"the object store at {where} does not answer ({error}): is it running? Locally, `raypipe up` starts "
+                "it; nothing was lost, run again",
+                system="s3",
+                address=where,
+            ) from error
+
+    def read(self, uri: str) -> bytes:
+        """Return the object's bytes."""
+        if not uri.startswith("s3://"):
+            return Path(uri).read_bytes()
+        bucket, key = split_s3(uri)
+        with self._translated(uri):
+            body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            return body
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Put the object; afterwards it exists whole."""
+        if not uri.startswith("s3://"):
+            path = Path(uri)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.{hashlib.sha256(data).hexdigest()[:12]}")
+            partial.write_bytes(data)
+            partial.replace(path)
+            return
+        bucket, key = split_s3(uri)
+        with self._translated(uri):
+            self._s3.put_object(Bucket=bucket, Key=key, Body=data)
+
+    def exists(self, uri: str) -> bool:
+        """Return whether the object exists."""
+        if not uri.startswith("s3://"):
+            return Path(uri).is_file()
+        bucket, key = split_s3(uri)
+        try:
+            with self._translated(uri):
+                self._s3.head_object(Bucket=bucket, Key=key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, uri: str) -> list[StoredObject]:
+        """Return the objects below a prefix or directory, in byte order of their URIs.
+
+        Names that begin with a dot or an underscore are private to their writers and left out.
+        """
+        found = self._list_s3(uri) if uri.startswith("s3://") else self._list_directory(uri)
+        public = [o for o in found if not o.uri.rsplit("/", 1)[-1].startswith((".", "_"))]
+        return sorted(public, key=lambda o: o.uri.encode())
+
+    def _list_s3(self, uri: str) -> list[StoredObject]:
+        bucket, prefix = split_s3(uri)
+        with self._translated(uri):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return [
+                StoredObject(f"s3://{bucket}/{o['Key']}", o["ETag"].strip('"'), o["Size"], o["LastModified"])
+                for page in pages
+                for o in page.get("Contents", [])
+                if not o["Key"].endswith("/")
+            ]
+
+    def _list_directory(self, uri: str) -> list[StoredObject]:
+        root = Path(uri)
+        if not root.is_dir():
+            raise Unavailable(
+                f"the directory {uri} does not exist: create it, or correct the feed's `uri`",
+                system="directory",
+                address=uri,
+            )
+        found = []
+        for path in root.rglob("*"):
+            if path.is_file():
+                stat = path.stat()
+                etag = hashlib.sha256(f"{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:32]
+                found.append(
+                    StoredObject(str(path), etag, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+                )
+        return found
+
+    def ensure_bucket(self, uri: str) -> None:
+        """Create the bucket or directory of `uri` unless it exists."""
+        if not uri.startswith("s3://"):
+            Path(uri).mkdir(parents=True, exist_ok=True)
+            return
+        bucket, _ = split_s3(uri)
+        with self._translated(uri):
+            try:
+                self._s3.head_bucket(Bucket=bucket)
+            except ClientError as error:
+                if str(error.response.get("Error", {}).get("Code")) not in {"404", "NoSuchBucket"}:
+                    raise
+                self._s3.create_bucket(Bucket=bucket)
+
+    def filesystem(self, uri: str) -> tuple[pafs.FileSystem, str]:
+        """Return a pyarrow file system and the path of `uri` on it."""
+        if not uri.startswith("s3://"):
+            return pafs.LocalFileSystem(), uri
+        return self._arrow_s3, uri.removeprefix("s3://")
+
+    @cached_property
+    def _arrow_s3(self) -> pafs.FileSystem:
+        a = self.address
+        scheme, _, host = (a.endpoint or "").partition("://")
+        return pafs.S3FileSystem(
+            access_key=a.access_key.read() if a.access_key else None,
+            secret_key=a.secret_key.read() if a.secret_key else None,
+            region=a.region,
+            endpoint_override=host or None,
+            scheme=scheme or "https",
+        )
+
+    def delta_options(self) -> dict[str, str]:
+        """Return deltalake's `storage_options` for this store."""
+        a = self.address
+        if not a.lake.startswith("s3://"):
+            return {}
+        options = {"AWS_REGION": a.region}
+        if a.endpoint:
+            options |= {"AWS_ENDPOINT_URL": a.endpoint}
+            if a.endpoint.startswith("http://"):
+                options |= {"AWS_ALLOW_HTTP": "true"}
+        if a.access_key and a.secret_key:
+            options |= {
+                "AWS_ACCESS_KEY_ID": a.access_key.read(),
+                "AWS_SECRET_ACCESS_KEY": a.secret_key.read(),
+            }
+        # Conditional puts make the commit of a Delta log entry a compare-and-swap on S3.
+        return options | {"aws_conditional_put": "etag"}

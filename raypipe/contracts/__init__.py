@@ -1,0 +1,1 @@
+"""Data contracts: what a source promises, and the rows that keep the promise. Pure."""
