@@ -38,9 +38,7 @@ def parse_duration(value: object) -> timedelta:
         return value
     match = _DURATION.match(str(value).strip())
     if not match:
-        raise ValueError(
-            f"{value!r} is not a duration: write a number and one of ms, s, m, h, d, w, as in 6h"
-        )
+        raise ValueError(f"{value!r} is not a duration: write a number and one of ms, s, m, h, d, w, as in 6h")
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
 
 
@@ -53,6 +51,4 @@ def format_duration(value: timedelta) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
-Duration = Annotated[
-    timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)
-]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)]

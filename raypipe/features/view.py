@@ -71,9 +71,7 @@ def parse_moment(value: object) -> Moment:
     return Moment(column=match[1], offset=-offset if match[2] == "-" else offset)
 
 
-ExpressionText = Annotated[
-    Expression, BeforeValidator(parse_expression), PlainSerializer(str, return_type=str)
-]
+ExpressionText = Annotated[Expression, BeforeValidator(parse_expression), PlainSerializer(str, return_type=str)]
 MomentText = Annotated[Moment, BeforeValidator(parse_moment), PlainSerializer(str, return_type=str)]
 
 

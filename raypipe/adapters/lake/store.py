@@ -176,7 +176,7 @@ class Store:
             return False
         return True
 
-    def list(self, uri: str) -> list[StoredObject]:
+    def listing(self, uri: str) -> list[StoredObject]:
         """Return the objects below a prefix or directory, in byte order of their URIs.
 
         Names that begin with a dot or an underscore are private to their writers and left out.
@@ -209,9 +209,7 @@ class Store:
             if path.is_file():
                 stat = path.stat()
                 etag = hashlib.sha256(f"{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:32]
-                found.append(
-                    StoredObject(str(path), etag, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
-                )
+                found.append(StoredObject(str(path), etag, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
         return found
 
     def ensure_bucket(self, uri: str) -> None:
@@ -237,13 +235,13 @@ class Store:
     @cached_property
     def _arrow_s3(self) -> pafs.FileSystem:
         a = self.address
-        scheme, _, host = (a.endpoint or "").partition("://")
+        plain = (a.endpoint or "").startswith("http://")
         return pafs.S3FileSystem(
             access_key=a.access_key.read() if a.access_key else None,
             secret_key=a.secret_key.read() if a.secret_key else None,
             region=a.region,
-            endpoint_override=host or None,
-            scheme=scheme or "https",
+            endpoint_override=a.endpoint.split("://")[-1] if a.endpoint else None,
+            scheme="http" if plain else "https",
         )
 
     def delta_options(self) -> dict[str, str]:
