@@ -1,0 +1,54 @@
+# Everything a newcomer needs; `make help` lists it. Needs Python 3.11 and make, installs the rest into .venv.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+NAME ?= flights_reference
+export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt up down bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "raypipe needs Python 3.11: install it, or say where it is with PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,flights,dev]'
+	@touch $@
+
+setup: $(STAMP) ## install into .venv
+
+demo: setup ## the main path on real flights: platform up, land, run, a curl that works
+	@$(BIN)/raypipe up
+	@$(BIN)/python configs/flights/land.py --from 2013-01-01 --to 2013-03-31 --faults
+	@$(BIN)/raypipe run configs/flights/pipeline.yaml
+	@echo && echo "Stop everything with: make down"
+
+test: setup check ## lint, types, import contracts, then every test
+	@$(BIN)/python -m pytest
+
+check: setup ## lint, formatting, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: setup ## format and sort imports
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+up: setup ## start the local platform
+	@$(BIN)/raypipe up
+
+down: setup ## stop the local platform
+	@$(BIN)/raypipe down
+
+bench: setup ## measure, as in: make bench NAME=flights_reference
+	@$(BIN)/python -m benchmarks.$(NAME)
+
+clean: down ## stop the platform and delete its state
+	@rm -rf .raypipe

@@ -1,0 +1,330 @@
+"""The serving endpoint as a plain ASGI application: Open Inference Protocol v2 and MLflow scoring.
+
+Small bodies are scored where they arrive, large ones in a thread, so that health checks are answered meanwhile.
+Every answer names version, epoch and arm. Knows HTTP and the protocols; does not know Ray or how models are loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+import raypipe
+from raypipe.adapters.gateway_loading import Switch
+from raypipe.adapters.gateway_state import GatewayState, Model, Serving
+from raypipe.errors import BadRequest
+from raypipe.protocol import invocations, oip
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+# About 200 rows of 15 columns, 1 to 2 ms of work: as long as one answer may keep the others waiting.
+INLINE_BYTES = 32_768
+_REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
+_MLFLOW_CODES = {
+    400: "BAD_REQUEST",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    405: "ENDPOINT_NOT_FOUND",
+    413: "REQUEST_LIMIT_EXCEEDED",
+    415: "BAD_REQUEST",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes
+    headers: Headers = ()
+    content_type: bytes = b"application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A request that failed for a reason nobody foresaw."""
+
+    request_id: str
+    method: str
+    path: str
+    error: Exception
+
+
+class Refused(Exception):
+    """A request that gets another status than 200; the message goes to the client."""
+
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers
+
+
+class GatewayApp:
+    """The ASGI application of one replica.
+
+    Parameters
+    ----------
+    switch
+        Holds the models in force.
+    executor
+        Runs large requests.
+    replica
+        This replica's id, told by `/status`.
+    on_fault
+        Told of every unforeseen error, after which the client gets 500 and the request id.
+    echo_request_id
+        Whether to answer with `x-request-id`; false where the server in front already does.
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        executor: Executor,
+        *,
+        replica: str,
+        on_fault: Callable[[Fault], None],
+        echo_request_id: bool = True,
+    ) -> None:
+        self._switch = switch
+        self._executor = executor
+        self._replica = replica
+        self._on_fault = on_fault
+        self._echo_request_id = echo_request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI scope."""
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "lifespan":
+                await _lifespan(receive, send)
+            case _:
+                await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = _request_id(headers)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        parts = path.strip("/").split("/")
+        try:
+            answer = await self._answer(scope["method"], parts, headers, receive, request_id)
+        except ConnectionResetError:
+            return
+        except invocations.UnsupportedMediaType as error:
+            answer = _error(parts, 415, error.message)
+        except BadRequest as error:
+            answer = _error(parts, 400, error.message)
+        except Refused as error:
+            answer = _error(parts, error.status, error.message, error.headers)
+        except Exception as error:  # noqa: BLE001 the request boundary: counted, logged, and tested
+            self._on_fault(Fault(request_id, scope["method"], path, error))
+            answer = _error(parts, 500, f"the gateway failed on this request: report the request id {request_id}")
+        await self._send(answer, request_id, send)
+
+    async def _send(self, answer: Answer, request_id: str, send: Send) -> None:
+        headers = [
+            (b"content-type", answer.content_type),
+            (b"content-length", b"%d" % len(answer.body)),
+            *answer.headers,
+        ]
+        if self._echo_request_id:
+            headers.append((b"x-request-id", request_id.encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(
+        self, method: str, parts: list[str], headers: dict[bytes, bytes], receive: Receive, request_id: str
+    ) -> Answer:
+        state = self._switch.state
+        match parts:
+            case ["v2", "models", name, "infer"]:
+                work = _infer, self._serving(state, name)
+            case ["v2", "models", name, "versions", version, "infer"]:
+                work = _infer, self._serving(state, name, version)
+            case ["invocations"]:
+                work = _invoke, self._only(state)
+            case ["endpoints", name, "invocations"]:
+                work = _invoke, self._serving(state, name)
+            case _:
+                return self._read(method, state, parts)
+        if method != "POST":
+            raise Refused(405, f"{method} is not allowed here: POST the request", (b"allow", b"POST"))
+        body = await _body(headers, receive, state.max_body_bytes)
+        score, serving = work
+        if len(body) <= INLINE_BYTES:
+            return score(state, serving, headers, body, request_id)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, score, state, serving, headers, body, request_id)
+
+    def _read(self, method: str, state: GatewayState, parts: list[str]) -> Answer:
+        answer = self._document(state, parts)
+        if answer is None:
+            raise Refused(404, f"there is nothing at /{'/'.join(parts)[:200]}: GET /v2/models lists the models")
+        if method not in ("GET", "HEAD"):
+            raise Refused(405, f"{method} is not allowed here: use GET", (b"allow", b"GET, HEAD"))
+        return answer
+
+    def _document(self, state: GatewayState, parts: list[str]) -> Answer | None:
+        match parts:
+            case ["v2"]:
+                return Answer(200, oip.server_metadata(raypipe.__version__))
+            case ["v2", "health", "live"]:
+                return Answer(200, oip.health(ready=self._ready()))
+            case ["v2", "health", "ready"]:
+                return _readiness(oip.health(ready=self._ready()), ready=self._ready())
+            case ["v2", "models"]:
+                return Answer(200, orjson.dumps({"models": [_listing(m) for m in state.models.values()]}))
+            case ["v2", "models", name]:
+                serving = self._serving(state, name)
+                return Answer(200, oip.model_metadata(name, [*state.models[name].versions], serving.scorer.columns))
+            case ["v2", "models", name, "versions", version]:
+                serving = self._serving(state, name, version)
+                return Answer(200, oip.model_metadata(name, [version], serving.scorer.columns))
+            case ["v2", "models", name, "ready"]:
+                self._serving(state, name)
+                return Answer(200, oip.model_health(name, ready=True))
+            case ["v2", "models", name, "versions", version, "ready"]:
+                self._serving(state, name, version)
+                return Answer(200, oip.model_health(name, ready=True))
+            case ["ping" | "health"]:
+                return Answer(200 if self._ready() else 404, b"\n")
+            case ["version"]:
+                return Answer(200, raypipe.__version__.encode(), content_type=b"text/plain; charset=utf-8")
+            case ["status"]:
+                status = self._switch.status()
+                return Answer(200, orjson.dumps({"replica": self._replica, **asdict(status)}))
+            case _:
+                return None
+
+    def _ready(self) -> bool:
+        # What is in force decides, not what is wanted: a refused candidate takes nobody's champion away.
+        models = self._switch.state.models
+        return bool(models) and all(m.champion for m in models.values())
+
+    def _serving(self, state: GatewayState, name: str, version: str | None = None) -> Serving:
+        model = state.models.get(name)
+        if model is None:
+            if state.generation == 0 or name in self._switch.names():
+                raise Refused(503, f"model {name[:100]!r} is not loaded yet: try again", (b"retry-after", b"1"))
+            raise Refused(404, f"there is no model {name[:100]!r}: this endpoint has {', '.join(state.models)}")
+        if version is None:
+            if model.champion is None:
+                raise Refused(503, f"model {name!r} has no champion yet: try again", (b"retry-after", b"1"))
+            return model.champion
+        if version not in model.versions:
+            has = ", ".join(model.versions) or "none"
+            raise Refused(404, f"model {name!r} has no version {version[:100]!r} loaded: it has {has}")
+        return model.versions[version]
+
+    def _only(self, state: GatewayState) -> Serving:
+        names = self._switch.names()
+        if len(names) > 1:
+            raise Refused(404, f"this endpoint has {', '.join(names)}: POST to /endpoints/{names[0]}/invocations")
+        return self._serving(state, names[0] if names else "")
+
+
+def _infer(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, request_id: str) -> Answer:
+    if b"inference-header-content-length" in headers:
+        raise BadRequest("binary tensors are not understood: send JSON (binary_data=False in tritonclient)")
+    scorer = serving.scorer
+    request = oip.parse_infer(body, scorer.columns, max_rows=state.max_rows, schema=serving.schema)
+    rollout = state.models[serving.name].rollout
+    origin = oip.Origin(serving.name, serving.version, state.generation, _arm(state, serving), rollout)
+    answer = oip.infer_answer(request, scorer.score(request.table), origin, request_id=request_id)
+    return Answer(200, answer, _origin_headers(state, serving))
+
+
+def _invoke(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, request_id: str) -> Answer:
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    scorer = serving.scorer
+    table = invocations.parse_invocations(
+        body, content_type, scorer.columns, max_rows=state.max_rows, schema=serving.schema
+    )
+    return Answer(200, invocations.predictions_answer(scorer.score(table)), _origin_headers(state, serving))
+
+
+def _origin_headers(state: GatewayState, serving: Serving) -> Headers:
+    return (
+        (b"x-raypipe-version", serving.version.encode()),
+        (b"x-raypipe-epoch", b"%d" % state.generation),
+        (b"x-raypipe-arm", _arm(state, serving).encode()),
+    )
+
+
+def _arm(state: GatewayState, serving: Serving) -> str:
+    champion = state.models[serving.name].champion
+    return "champion" if champion is not None and champion.version == serving.version else "pinned"
+
+
+def _listing(model: Model) -> dict[str, object]:
+    champion = model.champion.version if model.champion else None
+    return {"name": model.name, "version": champion, "versions": [*model.versions], "ready": champion is not None}
+
+
+def _readiness(body: bytes, *, ready: bool) -> Answer:
+    return Answer(200, body) if ready else Answer(503, body, ((b"retry-after", b"1"),))
+
+
+def _error(parts: list[str], status: int, message: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+    if parts[-1] == "invocations":
+        body = invocations.error_body(message, _MLFLOW_CODES.get(status, "INTERNAL_ERROR"))
+    else:
+        body = oip.error_body(message)
+    return Answer(status, body, tuple(headers))
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+
+
+async def _body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    too_large = Refused(413, f"the body has more than {limit} bytes: send fewer rows in each request")
+    if int(headers.get(b"content-length", b"0")) > limit:
+        raise too_large
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise too_large
+        more = message.get("more_body", False)
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    return body if encoding == b"identity" else _decompressed(body, encoding, limit, too_large)
+
+
+def _decompressed(body: bytes, encoding: bytes, limit: int, too_large: Refused) -> bytes:
+    if encoding not in (b"gzip", b"deflate"):
+        raise Refused(415, f"the content encoding {encoding.decode('latin-1')[:60]!r} is not read here: send gzip")
+    # 32 beside the window size: detect a gzip or a zlib header.
+    stream = zlib.decompressobj(32 + zlib.MAX_WBITS)
+    try:
+        plain = stream.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BadRequest(f"the body is not {encoding.decode()}: {error}") from error
+    if len(plain) > limit:
+        raise too_large
+    if not stream.eof:
+        raise BadRequest(f"the {encoding.decode()} body is cut short: send it whole")
+    return plain
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,70 @@
+"""What a gateway is told to serve: the projection of a release's last decision into Serve's `user_config`.
+
+Holds names and addresses, never a secret. Does not know how a bundle is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from raypipe.environment import StoreAddress
+from raypipe.spec import Spec
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class VersionConfig(Spec):
+    """One version of a model that every replica holds ready."""
+
+    version: Name
+    """Version that answers carry and that a URL can pin."""
+    digest: str = Field(min_length=1)
+    """Digest of the bundle, verified before it is loaded."""
+    bundle: str = Field(min_length=1)
+    """URI of the bundle."""
+
+
+class ModelConfig(Spec):
+    """One model of the endpoint: what is loaded for it, and who answers."""
+
+    name: Name
+    """Name in the URL."""
+    loaded: tuple[VersionConfig, ...] = Field(min_length=1)
+    """What each replica holds ready, reachable by its pinned version."""
+    champion: Name | None = None
+    """Which of the loaded versions answers requests that pin none; none while the first candidate is prepared."""
+    rollout: str | None = None
+    """The rollout under way, told in every answer; none where there is none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        versions = [v.version for v in self.loaded]
+        if len(set(versions)) != len(versions):
+            raise ValueError(f"model {self.name} loads a version twice: {', '.join(versions)}")
+        if self.champion is not None and self.champion not in versions:
+            raise ValueError(f"model {self.name}: champion {self.champion} is not among loaded {', '.join(versions)}")
+        return self
+
+
+class GatewayConfig(Spec):
+    """Everything a gateway replica needs: the generation in force, its models, and where their bundles are."""
+
+    generation: int = Field(ge=1)
+    """Number of the decision that this projects; a gateway ignores a lower one."""
+    models: tuple[ModelConfig, ...] = Field(min_length=1)
+    """The models of the endpoint; names are unique."""
+    store: StoreAddress
+    """Where the bundles are; its secrets are named, and read in the replica."""
+    max_rows: int = Field(default=10_000, ge=1)
+    """Rows that one request may have."""
+    max_body_bytes: int = Field(default=8_000_000, ge=1)
+    """Bytes that one request's body may have, also after decompression."""
+
+    @model_validator(mode="after")
+    def _unique(self) -> GatewayConfig:
+        names = [m.name for m in self.models]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a model is named twice in {', '.join(names)}: an endpoint serves each name once")
+        return self

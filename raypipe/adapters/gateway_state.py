@@ -1,0 +1,115 @@
+"""What a gateway replica holds: models, who answers for each, and how that looks from outside. Values, and no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe.adapters.gateway_config import GatewayConfig, VersionConfig
+from raypipe.columns import Column
+from raypipe.environment import StoreAddress
+from raypipe.errors import BundleRefused
+from raypipe.protocol.cells import arrow_schema
+
+
+class Scorer(Protocol):
+    """A loaded model: `raypipe.scoring.Scorer`, or a fake."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The model's inputs."""
+
+    def score(self, table: pa.Table) -> np.ndarray:
+        """Return float64 scores of shape (n,)."""
+
+
+Loader = Callable[[StoreAddress, VersionConfig], Scorer]
+"""Fetches a bundle, verifies its digest and returns its scorer; raises `BundleRefused` or `Unavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One loaded version of a model, with the Arrow schema of its inputs."""
+
+    name: str
+    version: str
+    digest: str
+    scorer: Scorer
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of the endpoint: who answers (None: nobody yet), and every version that can be pinned."""
+
+    name: str
+    champion: Serving | None
+    versions: Mapping[str, Serving]
+    rollout: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """What is in force; replaced whole, never changed."""
+
+    generation: int = 0
+    models: Mapping[str, Model] = field(default_factory=dict)
+    max_rows: int = 0
+    max_body_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A generation whose bundles were tried: what can answer, and why the rest (`model/version`) cannot."""
+
+    config: GatewayConfig
+    models: Mapping[str, Model]
+    refused: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """What one replica does and what it was told.
+
+    Parameters
+    ----------
+    generation, wanted
+        The generation in force (0: none) and the highest one it was told of.
+    champions
+        The version that answers, by model.
+    loaded
+        Digest by version, by model.
+    refused
+        Why something wanted is not in force, by `model/version`, `user_config` or `loader`.
+    """
+
+    generation: int
+    wanted: int
+    champions: Mapping[str, str]
+    loaded: Mapping[str, Mapping[str, str]]
+    refused: Mapping[str, str]
+
+
+_EXAMPLE: Mapping[str, object] = {"string": "", "int64": 0, "float64": 0.0, "bool": False, "timestamp": 0}
+
+
+def warm(name: str, wanted: VersionConfig, scorer: Scorer) -> None:
+    """Return once the scorer has answered one made-up row with one finite number.
+
+    Raises
+    ------
+    BundleRefused
+        When it answers with anything else.
+    """
+    row = {c.name: [_EXAMPLE[c.type]] for c in scorer.columns}
+    scores = scorer.score(pa.table(row, schema=arrow_schema(scorer.columns)))
+    if scores.shape != (1,) or scores.dtype != np.float64 or not np.isfinite(scores[0]):
+        raise BundleRefused(
+            f"{name} {wanted.version} scores one row as {scores!r:.100}, expected one finite float64: "
+            "train it again, or release another version",
+            digest=wanted.digest,
+        )

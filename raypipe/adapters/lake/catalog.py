@@ -1,0 +1,64 @@
+"""The tables of the lake by name and schema. The one place that knows their columns."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from raypipe.adapters.lake.store import Store
+from raypipe.adapters.lake.tables import LakeTable
+from raypipe.columns import Column
+from raypipe.contracts.contract import Contract
+
+TIMESTAMP = pa.timestamp("us", "UTC")
+
+DEAD_LETTERS = pa.schema(
+    {
+        "letter_id": pa.string(),
+        "source": pa.string(),
+        "raw": pa.string(),
+        "reasons": pa.list_(pa.string()),
+        "source_position": pa.string(),
+        "contract_version": pa.string(),
+        "generation": pa.int64(),
+        "known_at": TIMESTAMP,
+        "replayed_at": TIMESTAMP,
+    }
+)
+
+_EVENT_COLUMNS = {
+    "event_id": pa.string(),
+    "event_at": TIMESTAMP,
+    "known_at": TIMESTAMP,
+    "source_position": pa.string(),
+    "contract_version": pa.string(),
+    "generation": pa.int64(),
+    "event_date": pa.date32(),
+}
+
+
+def events_table(store: Store, source: str, contract: Contract) -> LakeTable:
+    """Return the table of a source's accepted events, a directory for each event date."""
+    own = {f.name: f.type for f in contract.fields}
+    schema = pa.schema({**own, **_EVENT_COLUMNS})
+    return LakeTable(store, f"events/{source}", schema, partition_by=("event_date",))
+
+
+def dead_letters_table(store: Store) -> LakeTable:
+    """Return the table of refused records of all sources."""
+    return LakeTable(store, "dead_letters", DEAD_LETTERS)
+
+
+def examples_table(store: Store, pipeline: str, columns: tuple[Column, ...]) -> LakeTable:
+    """Return the table of a pipeline's training examples."""
+    features = {c.name: c.arrow for c in columns}
+    schema = pa.schema(
+        {
+            "event_id": pa.string(),
+            "event_at": TIMESTAMP,
+            "prediction_at": TIMESTAMP,
+            "known_at": TIMESTAMP,
+            **features,
+            "label": pa.float64(),
+        }
+    )
+    return LakeTable(store, f"examples/{pipeline}", schema)

@@ -1,0 +1,80 @@
+"""The data files of a table: as a version of it lists them, and as a worker has just written them.
+
+Knows names, sizes and partition values. Does not know Delta, nor how a file is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file of one version of a table.
+
+    Parameters
+    ----------
+    uri
+        Whole address, as `Store.filesystem` takes it.
+    rows, size_bytes
+        As the table's log states them.
+    partition
+        Partition column to its value as text (`{"event_date": "2013-01-01"}`), None for null; the file itself may
+        lack these columns.
+    """
+
+    uri: str
+    rows: int
+    size_bytes: int
+    partition: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiles:
+    """All files of one version of a table, under the schema of that version.
+
+    An older file may lack a column that the schema has: it reads as null. A table without files still has its types.
+    """
+
+    schema: pa.Schema
+    files: tuple[DataFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """The first and the last time in one column of one file, and how many rows have none.
+
+    `first` and `last` are aware UTC, both None when every row is null.
+    """
+
+    column: str
+    first: datetime | None
+    last: datetime | None
+    nulls: int
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """One Parquet file that a worker wrote and nobody has committed yet.
+
+    Parameters
+    ----------
+    path
+        Relative to the table's directory.
+    rows, size_bytes
+        What the file holds.
+    partition
+        Partition columns with their values as text, in the table's order; empty for an unpartitioned table.
+    times
+        Ranges of time columns, for the table's log to skip files by.
+    """
+
+    path: str
+    rows: int
+    size_bytes: int
+    partition: tuple[tuple[str, str | None], ...] = ()
+    times: tuple[TimeRange, ...] = ()

@@ -1,0 +1,89 @@
+"""The table `manifests`: which objects each generation of a source is made of, decided before one is read.
+
+A manifest is committed first; what is executed afterwards, also after a crash, is the manifest and never a new
+listing. An object is new as long as no manifest of its source names this key with this ETag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe.adapters.lake.store import Store, StoredObject
+from raypipe.adapters.lake.tables import LakeTable
+
+SCHEMA = pa.schema(
+    {
+        "source": pa.string(),
+        "generation": pa.int64(),
+        "position": pa.int64(),
+        "uri": pa.string(),
+        "format": pa.string(),
+        "etag": pa.string(),
+        "size_bytes": pa.int64(),
+        "modified_at": pa.timestamp("us", "UTC"),
+        "known_at": pa.timestamp("us", "UTC"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """One object of a manifest, in its place.
+
+    Parameters
+    ----------
+    source, generation
+        Which manifest: the ingestion stream and its number, from 1.
+    position
+        Place in the manifest; of equal events the one that stands first wins.
+    uri, format, etag, size_bytes, modified_at
+        The object as it was listed.
+    known_at
+        When the manifest was made, aware UTC: what rows without a known-at of their own get.
+    """
+
+    source: str
+    generation: int
+    position: int
+    uri: str
+    format: str
+    etag: str
+    size_bytes: int
+    modified_at: datetime
+    known_at: datetime
+
+
+class Manifests:
+    """The manifests of all sources."""
+
+    def __init__(self, store: Store) -> None:
+        self._table = LakeTable(store, "manifests", SCHEMA)
+
+    def read(self, source: str) -> tuple[ManifestEntry, ...]:
+        """Return every entry of a source in the order of generation and position."""
+        rows = self._table.read(where=pc.field("source") == source)
+        rows = rows.sort_by([("generation", "ascending"), ("position", "ascending")])
+        return tuple(ManifestEntry(**row) for row in rows.to_pylist())
+
+    def commit(
+        self, source: str, generation: int, objects: Sequence[tuple[StoredObject, str]], known_at: datetime
+    ) -> tuple[ManifestEntry, ...]:
+        """Commit and return the manifest `generation` of a source.
+
+        Raises
+        ------
+        GenerationMoved
+            When another run committed this generation first.
+        """
+        entries = tuple(
+            ManifestEntry(source, generation, i, o.uri, format_, o.etag, o.size_bytes, o.modified_at, known_at)
+            for i, (o, format_) in enumerate(objects)
+        )
+        rows = pa.Table.from_pylist([asdict(e) for e in entries], schema=SCHEMA)
+        self._table.append(rows, app_id=source, generation=generation)
+        return entries

@@ -1,0 +1,217 @@
+"""Delta tables whose every commit is fenced by an application transaction.
+
+`commit` adds the files that workers wrote, and with them `(app_id, generation)`. Of two writers that race for a
+generation one loses with `GenerationMoved`, and a writer that comes back after a crash sees that its generation
+is already there. Exactly-once ingestion, decisions and the audit trail are this one operation.
+Knows Delta; does not know what the rows mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.adapters.lake.store import Store
+from raypipe.boundary import boundary
+from raypipe.errors import GenerationMoved, Unavailable
+from raypipe.snapshot import Snapshot
+
+_METADATA = "raypipe"
+
+
+class LakeTable:
+    """One Delta table of the lake.
+
+    Parameters
+    ----------
+    store
+        Where the lake is.
+    name
+        Table name, such as `events/flights`; also its path below the lake.
+    schema
+        Columns, partition columns included.
+    partition_by
+        Columns that become directories.
+    """
+
+    def __init__(self, store: Store, name: str, schema: pa.Schema, partition_by: Sequence[str] = ()) -> None:
+        self.store = store
+        self.name = name
+        self.schema = schema
+        self.partition_by = list(partition_by)
+        self.uri = store.lake(name)
+
+    def generation(self, app_id: str) -> int:
+        """Return the last committed generation of `app_id`, 0 when there is none."""
+        table = self._open()
+        return 0 if table is None else (table.transaction_version(app_id) or 0)
+
+    def commit(
+        self,
+        files: Sequence[WrittenFile],
+        *,
+        app_id: str,
+        generation: int,
+        overwrite: bool = False,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """Make the files visible under `generation` in one atomic step.
+
+        Raises
+        ------
+        GenerationMoved
+            When the table is not at `generation - 1` for this `app_id`, or another writer wins the race.
+        """
+        table = self._open() or self._create()
+        found = table.transaction_version(app_id) or 0
+        if found != generation - 1:
+            raise self._moved(app_id, generation - 1, found)
+        with boundary(f"commit {self.name}"), self._translated():
+            try:
+                table.create_write_transaction(
+                    [_add_action(f) for f in files],
+                    "overwrite" if overwrite else "append",
+                    table.schema(),
+                    partition_by=self.partition_by,
+                    commit_properties=CommitProperties(
+                        custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
+                        app_transactions=[Transaction(app_id, generation)],
+                    ),
+                )
+            except CommitFailedError as error:
+                raise self._moved(app_id, generation - 1, self.generation(app_id)) from error
+
+    def append(
+        self, rows: pa.Table, *, app_id: str, generation: int, metadata: Mapping[str, object] | None = None
+    ) -> None:
+        """Write `rows` as one file and commit it; for small tables written by the driver."""
+        self.commit([self.write(rows)], app_id=app_id, generation=generation, metadata=metadata)
+
+    def write(self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = ()) -> WrittenFile:
+        """Write `rows` as one Parquet file that no reader sees yet, and describe it.
+
+        Names are never reused, so an attempt that died leaves files that only a vacuum finds.
+        """
+        directory = "/".join(f"{k}={v}" for k, v in partition)
+        path = f"{directory}/{uuid.uuid4().hex}.parquet" if directory else f"{uuid.uuid4().hex}.parquet"
+        columns = [f.name for f in self.schema if f.name not in self.partition_by]
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows.select(columns), sink, compression="zstd")
+        data = sink.getvalue()
+        self.store.write(f"{self.uri}/{path}", data.to_pybytes())
+        return WrittenFile(path, rows.num_rows, data.size, partition)
+
+    def metadata(self, app_id: str) -> dict[str, object] | None:
+        """Return the metadata of the last commit under `app_id`, None when there is none."""
+        table = self._open()
+        if table is None:
+            return None
+        for entry in table.history():
+            recorded: dict[str, object] = json.loads(entry.get(_METADATA, "{}"))
+            if recorded.get("app_id") == app_id:
+                return recorded
+        return None
+
+    def files(self, version: int | None = None) -> tuple[DataFile, ...]:
+        """Return the files of a version (the newest by default) in a fixed order."""
+        table = self._open(version)
+        if table is None:
+            return ()
+        actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        found = [
+            DataFile(
+                uri=f"{self.uri}/{a['path']}",
+                rows=a["num_records"],
+                size_bytes=a["size_bytes"],
+                partition={c: _text(a[f"partition.{c}"]) for c in self.partition_by},
+            )
+            for a in actions
+        ]
+        return tuple(sorted(found, key=lambda f: f.uri))
+
+    def read(
+        self, columns: Sequence[str] | None = None, where: pc.Expression | None = None, version: int | None = None
+    ) -> pa.Table:
+        """Return rows of a version; an absent table has none."""
+        table = self._open(version)
+        if table is None:
+            return self.schema.empty_table().select(list(columns or self.schema.names))
+        with self._translated():
+            return table.to_pyarrow_dataset().to_table(columns=list(columns or self.schema.names), filter=where)
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """Return the name, version, digest and row count of a version; an absent table is version -1."""
+        table = self._open(version)
+        files = self.files(version)
+        lines = "\n".join(f"{f.uri.removeprefix(self.uri)} {f.size_bytes}" for f in files)
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+        return Snapshot(self.name, -1 if table is None else table.version(), digest, sum(f.rows for f in files))
+
+    def _open(self, version: int | None = None) -> DeltaTable | None:
+        with self._translated():
+            try:
+                return DeltaTable(self.uri, version=version, storage_options=self.store.delta_options())
+            except TableNotFoundError:
+                return None
+
+    def _create(self) -> DeltaTable:
+        with self._translated():
+            return DeltaTable.create(
+                self.uri,
+                schema=self.schema,
+                mode="ignore",
+                partition_by=self.partition_by,
+                storage_options=self.store.delta_options(),
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except CommitFailedError:
+            raise
+        except (OSError, DeltaError) as error:
+            if isinstance(error, TableNotFoundError):
+                raise
+            raise Unavailable(
+                f"the table {self.name} at {self.uri} cannot be reached ({str(error)[:300]}): is the object store "
+                "running? Nothing was lost; run again",
+                system="s3",
+                address=self.uri,
+            ) from error
+
+    def _moved(self, app_id: str, expected: int, found: int) -> GenerationMoved:
+        return GenerationMoved(
+            f"generation moved: expected {expected}, found {found} for {app_id} in {self.name}: another run "
+            "committed first; run again to go on from there",
+            stream=app_id,
+            expected=expected,
+            found=found,
+        )
+
+
+def _add_action(file: WrittenFile) -> AddAction:
+    return AddAction(
+        path=file.path,
+        size=file.size_bytes,
+        partition_values=dict(file.partition),
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps({"numRecords": file.rows}),
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

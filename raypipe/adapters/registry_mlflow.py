@@ -1,0 +1,207 @@
+"""MLflow as the registry: a tracked run for each training, a version for each bundle, an alias for the champion.
+
+A run is found again by its inputs' digest and a version by its bundle's digest, so doing anything twice changes
+nothing. The model is an MLflow pyfunc whose data is the bundle: safetensors and JSON, no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import mlflow
+import mlflow.pyfunc
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, Schema
+
+from raypipe.boundary import boundary
+from raypipe.bundle import Bundle, Lineage, pack
+from raypipe.config import Pipeline
+from raypipe.errors import Unavailable
+from raypipe.ports import ModelVersion, Trained
+from raypipe.verdict import Verdict
+
+INPUTS, BUNDLE, VERDICT = "raypipe.inputs_digest", "raypipe.bundle", "raypipe.verdict"
+CHAMPION = "champion"
+_TYPES = {"string": "string", "int64": "long", "float64": "double", "bool": "boolean", "timestamp": "datetime"}
+
+
+class MlflowRegistry:
+    """Runs and versions of one MLflow server.
+
+    Parameters
+    ----------
+    uri
+        Tracking URI; the registry is the same server.
+
+    Raises
+    ------
+    Unavailable
+        From every method, when the server does not answer.
+    """
+
+    def __init__(self, uri: str) -> None:
+        # Seven retries with backoff, MLflow's default, take minutes to say that nobody is there.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        mlflow.set_tracking_uri(uri)
+        self._uri = uri
+        self._client = MlflowClient(uri, uri)
+
+    def finished(self, name: str, inputs_digest: str) -> Trained | None:
+        """Return the finished training of these inputs, if there is one."""
+        with self._translated():
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                return None
+            runs = self._client.search_runs(
+                [experiment.experiment_id],
+                f"tags.`{INPUTS}` = '{inputs_digest}' and attributes.status = 'FINISHED'",
+                max_results=1,
+            )
+        if not runs:
+            return None
+        run = runs[0]
+        metrics = json.loads(run.data.tags["raypipe.metrics"])
+        return Trained(run.info.run_id, run.data.tags[BUNDLE], metrics)
+
+    def start(self, pipeline: Pipeline, lineage: Lineage) -> str:
+        """Start a tracked run that names its data versions, contracts, code, seed and environment; return its id."""
+        training = pipeline.spec.training.model_dump(mode="json")
+        params = [Param(k, str(v)[:500]) for k, v in _flat("training", training)]
+        tags = {
+            INPUTS: lineage.inputs_digest,
+            "raypipe.config_digest": lineage.config_digest,
+            "raypipe.code_digest": lineage.code_digest,
+            **{f"raypipe.data.{s.table}": f"version {s.version}, digest {s.digest}" for s in lineage.snapshots},
+            **{f"raypipe.contract.{n}": f"{v}, digest {d}" for n, v, d in lineage.contracts},
+            **{f"raypipe.environment.{n}": v for n, v in lineage.environment},
+        }
+        with self._translated():
+            experiment = self._client.get_experiment_by_name(pipeline.spec.name)
+            number = experiment.experiment_id if experiment else self._client.create_experiment(pipeline.spec.name)
+            run = self._client.create_run(number, run_name=f"train {lineage.inputs_digest[:8]}")
+            run_id: str = run.info.run_id
+            self._client.log_batch(run_id, params=params, tags=[RunTag(k, v[:5000]) for k, v in tags.items()])
+        return run_id
+
+    def report(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics of one epoch."""
+        now = int(time.time() * 1000)
+        with self._translated():
+            self._client.log_batch(run_id, [Metric(k, v, now, step) for k, v in metrics.items()])
+
+    def finish(self, run_id: str, trained: Trained) -> None:
+        """Record the validation metrics and the bundle's digest, and end the run."""
+        now = int(time.time() * 1000)
+        known = [
+            Metric(f"validation_{k}", v, now, 0)
+            for k, v in trained.metrics.items()
+            if v is not None and math.isfinite(v)
+        ]
+        tags = [RunTag(BUNDLE, trained.digest), RunTag("raypipe.metrics", json.dumps(dict(trained.metrics)))]
+        with boundary("finish run"), self._translated():
+            self._client.log_batch(run_id, metrics=known, tags=tags)
+            self._client.set_terminated(run_id)
+
+    def fail(self, run_id: str, reason: str) -> None:
+        """End the run as failed."""
+        with self._translated():
+            self._client.set_tag(run_id, "raypipe.failure", reason[:5000])
+            self._client.set_terminated(run_id, "FAILED")
+
+    def register(self, name: str, trained: Trained, bundle: Bundle, verdict: Verdict) -> ModelVersion:
+        """Return the version of this bundle, registered with its verdict; the same bundle is one version."""
+        findings = json.dumps([asdict(f) for f in verdict.findings])
+        tags = {BUNDLE: trained.digest, VERDICT: str(verdict.status), "raypipe.findings": findings[:5000]}
+        with self._translated():
+            if found := self._version(name, trained.digest):
+                for key in (VERDICT, "raypipe.findings"):
+                    self._client.set_model_version_tag(name, found.version, key, tags[key])
+                return found
+            source = self._log_model(trained.run_id, bundle)
+            if not self._client.search_registered_models(f"name = '{name}'"):
+                self._client.create_registered_model(name)
+            with boundary("register version"):
+                made = self._client.create_model_version(name, source, run_id=trained.run_id, tags=tags)
+        return ModelVersion(name, str(made.version), trained.digest)
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """Return the version that the alias `champion` names."""
+        with self._translated():
+            models = self._client.search_registered_models(f"name = '{name}'")
+            number = models[0].aliases.get(CHAMPION) if models else None
+            if number is None:
+                return None
+            found = self._client.get_model_version(name, number)
+        return ModelVersion(name, str(found.version), found.tags[BUNDLE])
+
+    def set_champion(self, name: str, version: str) -> None:
+        """Let the alias `champion` name this version."""
+        champion = self.champion(name)
+        if champion and champion.version == version:
+            return
+        with boundary("set champion"), self._translated():
+            self._client.set_registered_model_alias(name, CHAMPION, version)
+
+    def _version(self, name: str, digest: str) -> ModelVersion | None:
+        found = self._client.search_model_versions(f"name = '{name}' and tags.`{BUNDLE}` = '{digest}'")
+        return ModelVersion(name, str(found[0].version), digest) if found else None
+
+    def _log_model(self, run_id: str, bundle: Bundle) -> str:
+        """Return the URI of the run's model, logged unless a killed run has logged it before."""
+        logged = self._client.get_run(run_id).outputs
+        if logged and logged.model_outputs:
+            return f"models:/{logged.model_outputs[0].model_id}"
+        with tempfile.TemporaryDirectory() as directory:
+            root = Path(directory) / "bundle"
+            for path, data in pack(bundle).items():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_bytes(data)
+            with mlflow.start_run(run_id=run_id):
+                # Entering a finished run reopens it; leaving it ends it again as FINISHED.
+                model = mlflow.pyfunc.log_model(
+                    name="model",
+                    loader_module="raypipe.adapters.pyfunc",
+                    data_path=str(root),
+                    signature=_signature(bundle),
+                    input_example=bundle.example.to_pandas(),
+                    pip_requirements=[f"raypipe=={installed('raypipe')}"],
+                )
+        return str(model.model_uri)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except MlflowException as error:
+            raise Unavailable(
+                f"MLflow at {self._uri} failed: {str(error)[:300]}: is it running? Locally, `raypipe up` starts it; "
+                "nothing was lost, run again",
+                system="mlflow",
+                address=self._uri,
+            ) from error
+
+
+def _signature(bundle: Bundle) -> ModelSignature:
+    inputs = Schema([ColSpec(_TYPES[c.type], c.name, required=False) for c in bundle.columns])
+    return ModelSignature(inputs, Schema([ColSpec("double", bundle.label)]))
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}", inner)
+    else:
+        yield prefix, value

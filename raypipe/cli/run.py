@@ -1,0 +1,83 @@
+"""`raypipe run`: the main path, on the platform that an environment file names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from raypipe.config import Pipeline, load, load_environment
+from raypipe.environment import Endpoints, endpoints, home
+from raypipe.pipeline import RunResult
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="The pipeline file.")],
+    env: Annotated[str, typer.Option(help="Environment: a name below configs/env, or a file.")] = "local",
+    override: Annotated[list[str] | None, typer.Option("--set", help="Change a key, as in training.seed=8.")] = None,
+) -> None:
+    """Ingest what has landed, build features, train, validate, register and release; safe to repeat."""
+    raise typer.Exit(execute(config, env, override or []))
+
+
+def execute(config: Path, env: str, overrides: list[str]) -> int:
+    """Run the pipeline file and return the exit code: 0 passed, 3 a gate refused, 4 rolled back."""
+    pipeline = load(config, overrides)
+    where = endpoints(load_environment(env), home())
+    from raypipe.local.health import require
+    from raypipe.pipeline import run as run_pipeline
+    from raypipe.wiring import connect
+
+    require(where)
+    with connect(where) as backends:
+        result = run_pipeline(pipeline, backends)
+        _show(pipeline, where, result)
+    return result.exit_code
+
+
+def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:
+    console = Console(highlight=False)
+    table = Table(title=f"raypipe run {pipeline.spec.name}", title_justify="left")
+    for column in ("source", "rows in", "accepted", "dead letters", "duplicates", "gate"):
+        table.add_column(column, justify="right" if column not in ("source", "gate") else "left")
+    for name, i in result.ingested.items():
+        e = i.evidence
+        table.add_row(
+            name, f"{e.rows:,}", f"{e.accepted:,}", f"{e.dead_letters:,}", f"{e.duplicates:,}", str(i.verdict.status)
+        )
+    console.print(table)
+    for name, i in result.ingested.items():
+        for reason, rows in i.evidence.by_reason:
+            console.print(f"  {name}: {rows:,} x {reason}")
+    if result.trained:
+        known = {k: f"{v:.4f}" for k, v in result.trained.metrics.items() if v is not None}
+        console.print("validation: " + ", ".join(f"{k} {v}" for k, v in known.items()) + f" -> {result.verdict.status}")
+    if result.version:
+        console.print(f"version {result.version.version}: {result.summary}")
+    else:
+        console.print(result.summary)
+    if result.exit_code == 0:
+        console.print(f"MLflow {where.mlflow_uri}   dashboard {where.dashboard_url}   endpoint {where.serve_url}")
+        console.print(curl(where, pipeline.spec.name), soft_wrap=True)
+
+
+def curl(where: Endpoints, name: str) -> str:
+    """Return a command that asks the model about its own example."""
+    from raypipe.adapters.lake.bundles import LakeBundles
+    from raypipe.adapters.lake.store import Store
+    from raypipe.adapters.registry_mlflow import MlflowRegistry
+
+    champion = MlflowRegistry(where.mlflow_uri).champion(name)
+    if champion is None:
+        return ""
+    example = LakeBundles(Store(where.store)).get(champion.digest).example.slice(0, 1)
+    rows = json.loads(example.to_pandas().to_json(orient="split", date_format="iso", index=False))
+    body = json.dumps({"dataframe_split": rows})
+    return f"curl -s {where.serve_url}/endpoints/{name}/invocations -H 'content-type: application/json' -d '{body}'"

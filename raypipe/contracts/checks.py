@@ -1,0 +1,178 @@
+"""Executes a contract on rows: those that keep it, typed; the others with every reason why not.
+
+A row's verdict depends on that row alone, so it does not matter how rows were split into objects or batches.
+Knows rows and rules. Does not know files, tables of the lake, or how many refusals are too many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from raypipe.contracts.contract import Bound, Contract, Field
+from raypipe.contracts.parsing import parse
+from raypipe.contracts.rows import ROW, RawPart, RawRows, as_json
+from raypipe.verdict import Finding, Status
+
+REFUSED = pa.schema({"row": pa.int64(), "raw": pa.string(), "reasons": pa.list_(pa.string())})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """What became of the rows that could be read.
+
+    Parameters
+    ----------
+    accepted
+        The rows that keep the contract, with exactly its schema.
+    accepted_rows
+        Their positions in the object, int64, ascending.
+    refused
+        The others: row (int64), raw (the row as JSON), reasons (list of strings such as `range(wind_speed)`).
+    findings
+        One for each rule that refused rows (QUARANTINED) and for each oddity that did not (WARNED).
+    """
+
+    accepted: pa.Table
+    accepted_rows: pa.Array
+    refused: pa.Table
+    findings: tuple[Finding, ...]
+
+
+def check(rows: RawRows | pa.Table, contract: Contract) -> Checked:
+    """Return which rows keep the contract, and why the others do not.
+
+    Parameters
+    ----------
+    rows
+        As `read_rows` returns them (malformed rows are not looked at again), or a typed table.
+    contract
+        The promise.
+    """
+    raw = RawRows.of(rows) if isinstance(rows, pa.Table) else rows
+    done = [_check_part(part, contract) for part in raw.parts]
+    accepted = _ordered([d.accepted for d in done], {ROW: pl.Int64()})
+    refused = _ordered([d.refused for d in done], {ROW: pl.Int64()})
+    return Checked(
+        accepted=_to_arrow(accepted.drop(ROW), contract.schema),
+        accepted_rows=pa.array(accepted[ROW].to_numpy(), pa.int64()) if accepted.height else pa.array([], pa.int64()),
+        refused=_to_arrow(refused.rename({ROW: "row"}), REFUSED),
+        findings=tuple(_findings(raw, done, contract)),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    accepted: pl.DataFrame
+    refused: pl.DataFrame
+    broken: Mapping[str, int]
+    nans: Mapping[str, int]
+
+
+def _ordered(frames: list[pl.DataFrame], empty: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    if not frames:
+        return pl.DataFrame(schema=empty)
+    return frames[0] if len(frames) == 1 else pl.concat(frames).sort(ROW)
+
+
+def _to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    if not frame.height:
+        return schema.empty_table()
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+
+
+def _check_part(part: RawPart, contract: Contract) -> _Part:
+    names = [f.name for f in contract.fields]
+    present = set(part.columns)
+    # The raw columns step aside under other names, so that typed ones can stand beside them.
+    work = part.frame.select(ROW, *((pl.col(n) if n in present else pl.lit(None)).alias(f"\0raw {n}") for n in names))
+    rules: dict[str, pl.Expr] = {}
+    nans: dict[str, pl.Expr] = {}
+    values: list[pl.Expr] = []
+    for field in contract.fields:
+        raw = f"\0raw {field.name}"
+        parsed = parse(pl.col(raw), work.schema[raw], field, text=part.text)
+        values.append(parsed.value.alias(field.name))
+        if field.required:
+            rules[f"required({field.name})"] = parsed.missing
+        if not parsed.total:
+            rules[f"type({field.name})"] = ~parsed.missing & pl.col(field.name).is_null()
+        if parsed.nan is not None and not field.required:
+            nans[field.name] = parsed.nan
+        rules |= dict(_rules(field))
+    work = work.with_columns(values)
+    flags = work.select([e.fill_null(False).alias(r) for r, e in rules.items()])
+    counts = work.select([e.fill_null(False).sum().alias(n) for n, e in nans.items()])
+    broken = {r: int(flags[r].sum()) for r in flags.columns}
+    broken = {r: n for r, n in broken.items() if n}
+    nan_counts = {n: int(counts[n][0]) for n in counts.columns}
+    if not broken:
+        return _Part(work.select(ROW, *names), _refused(part.frame.clear(), flags.clear(), []), {}, nan_counts)
+    hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
+    refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
+    return _Part(work.select(ROW, *names).filter(~hit), refused, broken, nan_counts)
+
+
+def _rules(field: Field) -> Iterator[tuple[str, pl.Expr]]:
+    """Yield the name of each rule on the typed value, and when the value breaks it; null breaks none."""
+    value = pl.col(field.name)
+    outside = [
+        *([_beyond(value, field.minimum, below=True)] if field.minimum else []),
+        *([_beyond(value, field.maximum, below=False)] if field.maximum else []),
+    ]
+    if outside:
+        yield f"range({field.name})", pl.any_horizontal(outside)
+    if field.min_length is not None or field.max_length is not None:
+        characters = value.str.len_chars()
+        most = field.max_length if field.max_length is not None else 2**32 - 1
+        yield f"length({field.name})", ~characters.is_between(field.min_length or 0, most)
+    if field.pattern is not None:
+        yield f"pattern({field.name})", ~value.str.contains(field.pattern)
+    if field.valid_values is not None:
+        yield f"valid_values({field.name})", ~value.is_in(list(field.valid_values))
+
+
+def _beyond(value: pl.Expr, bound: Bound, *, below: bool) -> pl.Expr:
+    limit = pl.lit(bound.value)
+    if below:
+        return value <= limit if bound.exclusive else value < limit
+    return value >= limit if bound.exclusive else value > limit
+
+
+def _refused(rows: pl.DataFrame, flags: pl.DataFrame, rules: list[str]) -> pl.DataFrame:
+    reasons = [pl.when(pl.col(r)).then(pl.lit(r)) for r in rules] or [pl.lit(None, pl.String)]
+    return pl.DataFrame(
+        [
+            rows[ROW],
+            as_json(rows).alias("raw"),
+            flags.select(pl.concat_list(reasons).list.drop_nulls().alias("reasons"))["reasons"],
+        ]
+    )
+
+
+def _findings(raw: RawRows, parts: list[_Part], contract: Contract) -> Iterator[Finding]:
+    def total(counts: list[Mapping[str, int]]) -> dict[str, int]:
+        names = dict.fromkeys(n for c in counts for n in c)
+        return {n: sum(c.get(n, 0) for c in counts) for n in names}
+
+    for rule, rows in total([p.broken for p in parts]).items():
+        yield Finding(rule, Status.QUARANTINED, f"{rows} rows break `{rule}` and are set aside", rows=rows)
+    for name, rows in total([p.nans for p in parts]).items():
+        if rows:
+            yield Finding(
+                f"nan({name})", Status.WARNED, f"{rows} values of `{name}` are NaN and became null", rows=rows
+            )
+    promised = {f.name for f in contract.fields}
+    seen = total([dict.fromkeys((c for c in p.columns), p.frame.height) for p in raw.parts])
+    for name, rows in seen.items():
+        if name not in promised:
+            message = f"the column `{name}` is not in the contract and was dropped: add it there to keep it"
+            yield Finding(f"extra_column({name})", Status.WARNED, message, rows=rows)
+    height = sum(p.frame.height for p in raw.parts)
+    for field in contract.fields:
+        if height and field.name not in seen and not field.required:
+            message = f"the optional column `{field.name}` is in none of {height} rows: all of it is null"
+            yield Finding(f"absent_column({field.name})", Status.WARNED, message, rows=height)

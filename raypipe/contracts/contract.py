@@ -1,0 +1,168 @@
+"""What a source promises, as frozen values that a worker can execute.
+
+Knows columns, their types and the rules on one row. Does not know the file it was written in, or any row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", "UTC")
+"""The one type of a time in the lake."""
+
+RESERVED = ("event_id", "event_at", "known_at", "source_position", "contract_version", "generation", "event_date")
+"""Columns that raypipe adds to every row of the lake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One end of a range; the value itself is allowed unless `exclusive`."""
+
+    value: int | float | datetime | date
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimeText:
+    """How a time is written as text.
+
+    Parameters
+    ----------
+    pattern
+        Regular expression that the whole text matches.
+    directives
+        The same as chrono directives, such as `%Y-%m-%dT%H:%M:%S%.f%#z`.
+    zoned
+        Whether the text names its zone; text without one is read as UTC.
+    """
+
+    pattern: str
+    directives: str
+    zoned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One promised column and its rules.
+
+    Parameters
+    ----------
+    name
+        Name of the column, at the source and in the lake.
+    type
+        One of string, int64, float64, bool, date32 and `TIMESTAMP`.
+    required
+        Whether null is refused.
+    minimum, maximum
+        The range of numbers and times.
+    min_length, max_length
+        Length of text in characters.
+    pattern
+        Regular expression (RE2 syntax: no look-around) that is found somewhere in the text; anchor it to match whole.
+    valid_values
+        The only values allowed, none meaning all.
+    text
+        How times are written when they arrive as text; none means ISO 8601 with a zone. When it names no zone, typed
+        times without one are read as UTC too.
+    classification
+        As the contract states it; recorded for the reader of the lake, not a rule.
+    """
+
+    name: str
+    type: pa.DataType
+    required: bool = False
+    minimum: Bound | None = None
+    maximum: Bound | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    valid_values: tuple[str | int, ...] | None = None
+    text: TimeText | None = None
+    classification: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One source's promise.
+
+    Parameters
+    ----------
+    name
+        Name of the schema object, which is the source's.
+    version
+        The contract's own version; written beside every row accepted under it.
+    fields
+        The columns in the order of the lake's table.
+    key
+        Names of the fields that identify an event, in order; all are required.
+    event_at
+        The timestamp field that says when the event happened.
+    known_at
+        The timestamp field that says when it could be known; none means when its object arrived.
+    """
+
+    name: str
+    version: str
+    fields: tuple[Field, ...]
+    key: tuple[str, ...]
+    event_at: str
+    known_at: str | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the Arrow schema that accepted rows have."""
+        return pa.schema([pa.field(f.name, f.type) for f in self.fields])
+
+    def field(self, name: str) -> Field:
+        """Return the field of that name.
+
+        Raises
+        ------
+        KeyError
+            When the contract has no such field.
+        """
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(name)
+
+    @property
+    def digest(self) -> str:
+        """Return 64 hex characters that differ exactly when the meaning does; the version is not part of it."""
+        meaning = {
+            "name": self.name,
+            "key": self.key,
+            "event_at": self.event_at,
+            "known_at": self.known_at,
+            "fields": [_meaning(f) for f in self.fields],
+        }
+        text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _meaning(field: Field) -> dict[str, object]:
+    stated: dict[str, object] = {
+        "type": str(field.type),
+        "required": field.required,
+        "minimum": _bound(field.minimum),
+        "maximum": _bound(field.maximum),
+        "min_length": field.min_length,
+        "max_length": field.max_length,
+        "pattern": field.pattern,
+        "valid_values": None if field.valid_values is None else sorted(field.valid_values, key=repr),
+        "text": None if field.text is None else [field.text.pattern, field.text.directives, field.text.zoned],
+    }
+    # A rule this version of raypipe adds later must not change the digest of a contract that does not use it.
+    return {"name": field.name} | {k: v for k, v in stated.items() if v is not None}
+
+
+def _bound(bound: Bound | None) -> list[object] | None:
+    if bound is None:
+        return None
+    value = bound.value
+    return [value.isoformat() if isinstance(value, date) else value, bound.exclusive]

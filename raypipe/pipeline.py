@@ -1,0 +1,86 @@
+"""The main path: from raw events to a model that answers.
+
+    landing zone ──ingest──▶ events, dead letters      adapters/ingest_ray.py, contracts/
+                   ──gate──▶ halt?                     contracts/gate.py
+         events ──features──▶ examples                 adapters/features_ray.py, features/
+         examples ──train──▶ bundle                    train.py, adapters/train_ray.py, training/
+         bundle ──validate──▶ verdict                  training/validation.py
+    bundle, verdict ──register──▶ version              adapters/registry_mlflow.py
+         version ──release──▶ champion                 release.py, rollout/, adapters/gateway.py
+
+A run can be killed between any two lines: run again, it finds what is done and goes on. It knows the stages and
+their order; every stage is a port (`ports.py`), and what stands behind it is chosen in `wiring.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from raypipe import release
+from raypipe.config import Pipeline
+from raypipe.ports import Backends, Ingested, ModelVersion, Trained
+from raypipe.rollout.state import Phase
+from raypipe.telemetry import event
+from raypipe.train import train_candidate
+from raypipe.training.validation import judge
+from raypipe.verdict import Status, Verdict
+
+PASSED, REFUSED, ROLLED_BACK = 0, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to.
+
+    Parameters
+    ----------
+    exit_code
+        0 passed, 3 a gate refused, 4 the release was rolled back.
+    summary
+        One sentence.
+    ingested
+        What became of each source.
+    verdict
+        Of the validation, or of the gate that halted the run.
+    trained, version
+        The candidate and its registered version, as far as the run got.
+    """
+
+    exit_code: int
+    summary: str
+    verdict: Verdict
+    ingested: Mapping[str, Ingested] = field(default_factory=dict)
+    trained: Trained | None = None
+    version: ModelVersion | None = None
+
+
+def run(pipeline: Pipeline, on: Backends) -> RunResult:
+    """Return what a run of the pipeline came to; afterwards its model answers, or a recorded verdict says why not.
+
+    Raises
+    ------
+    RaypipeError
+        When an outside system fails; nothing is lost, and running again continues.
+    """
+    spec = pipeline.spec
+    ingested = on.ingestor.ingest(pipeline)
+    halted = [i for i in ingested.values() if not i.verdict.lets_pass and i.verdict.status is not Status.NOT_APPLICABLE]
+    if halted:
+        why = "; ".join(f"{i.source}: {i.verdict.sentence()}" for i in halted)
+        return RunResult(REFUSED, why, halted[0].verdict, ingested)
+
+    snapshots = {name: i.snapshot for name, i in ingested.items()}
+    examples = on.features.build(pipeline, snapshots)
+    trained = train_candidate(pipeline, (*snapshots.values(), examples), on)
+
+    verdict = judge(trained.metrics, spec.validation)
+    event("validate", verdict.sentence(), **trained.metrics)
+    version = on.registry.register(spec.name, trained, on.bundles.get(trained.digest), verdict)
+    if not verdict.lets_pass:
+        why = f"version {version.version} is registered as refused: {verdict.sentence()}"
+        return RunResult(REFUSED, why, verdict, ingested, trained, version)
+
+    state = release.roll_out(pipeline, version, on)
+    code = PASSED if state.phase is Phase.SUCCEEDED else ROLLED_BACK
+    return RunResult(code, state.reason, verdict, ingested, trained, version)

@@ -1,0 +1,179 @@
+"""What the flows need from the world, in our own words. Adapters fulfil it; tests may fulfil it with values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from raypipe.bundle import Bundle, Lineage
+from raypipe.config import Pipeline
+from raypipe.contracts.gate import GateEvidence
+from raypipe.decision import Decision
+from raypipe.rollout.decide import Observed
+from raypipe.rollout.state import Target
+from raypipe.snapshot import Snapshot
+from raypipe.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of one source in this run.
+
+    Parameters
+    ----------
+    source
+        Its name in the pipeline file.
+    snapshot
+        The version of its table that the run goes on with.
+    verdict
+        The gate's judgement; NOT_APPLICABLE when nothing new had landed.
+    evidence
+        The counts that it was judged on.
+    """
+
+    source: str
+    snapshot: Snapshot
+    verdict: Verdict
+    evidence: GateEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training: its bundle in the store and how it did on the validation rows.
+
+    Parameters
+    ----------
+    run_id
+        The tracked run in the registry.
+    digest
+        sha256 of the bundle; also its name in the store.
+    metrics
+        Metrics on the validation rows; None where one could not be computed.
+    """
+
+    run_id: str
+    digest: str
+    metrics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registered version of a model."""
+
+    name: str
+    version: str
+    digest: str
+
+
+class Ingestor(Protocol):
+    """Brings what has landed into the lake."""
+
+    def ingest(self, pipeline: Pipeline) -> dict[str, Ingested]:
+        """Return what became of each source, by name."""
+
+
+class FeatureBuilder(Protocol):
+    """Builds point-in-time correct examples."""
+
+    def build(self, pipeline: Pipeline, snapshots: Mapping[str, Snapshot]) -> Snapshot:
+        """Return the examples table's version that these snapshots and this spec give."""
+
+
+class Trainer(Protocol):
+    """Trains on the cluster."""
+
+    def train(
+        self,
+        pipeline: Pipeline,
+        examples: Snapshot,
+        lineage: Lineage,
+        on_epoch: Callable[[int, Mapping[str, float]], None],
+    ) -> tuple[Bundle, dict[str, float | None]]:
+        """Return a bundle and its metrics on the validation rows."""
+
+
+class Bundles(Protocol):
+    """Bundles in the store, by digest."""
+
+    def put(self, bundle: Bundle) -> str:
+        """Store a bundle and return its digest."""
+
+    def get(self, digest: str) -> Bundle:
+        """Return a bundle, verified."""
+
+
+class Registry(Protocol):
+    """Runs, versions and the champion."""
+
+    def finished(self, name: str, inputs_digest: str) -> Trained | None:
+        """Return the finished training of these inputs, if there is one."""
+
+    def start(self, pipeline: Pipeline, lineage: Lineage) -> str:
+        """Start a tracked run and return its id."""
+
+    def report(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics of one epoch."""
+
+    def finish(self, run_id: str, trained: Trained) -> None:
+        """Record the result and end the run."""
+
+    def fail(self, run_id: str, reason: str) -> None:
+        """End the run as failed."""
+
+    def register(self, name: str, trained: Trained, bundle: Bundle, verdict: Verdict) -> ModelVersion:
+        """Return the version of this bundle, registered with its verdict; the same bundle is one version."""
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """Return the version that the alias `champion` names."""
+
+    def set_champion(self, name: str, version: str) -> None:
+        """Let the alias `champion` name this version."""
+
+
+class Traffic(Protocol):
+    """The serving endpoint."""
+
+    def apply(self, pipeline: Pipeline, target: Target) -> None:
+        """Order this traffic; ordering it again changes nothing."""
+
+    def observe(self, pipeline: Pipeline, target: Target, smoke: bool) -> Observed:
+        """Return what the replicas say; with `smoke`, send the newest loaded version its own example."""
+
+    def pause(self) -> None:
+        """Return when it is worth observing again."""
+
+
+class Ledger(Protocol):
+    """Streams of decisions."""
+
+    def stream(self, name: str) -> tuple[Decision, ...]:
+        """Return the decisions of a stream in order."""
+
+    def record(
+        self,
+        previous: Decision | None,
+        *,
+        stream: str,
+        at: datetime,
+        who: str,
+        what: str,
+        why: str,
+        evidence: Mapping[str, object],
+    ) -> Decision:
+        """Commit the decision that follows `previous`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """Everything a flow acts on."""
+
+    ingestor: Ingestor
+    features: FeatureBuilder
+    trainer: Trainer
+    bundles: Bundles
+    registry: Registry
+    traffic: Traffic
+    decisions: Ledger
+    now: Callable[[], datetime]

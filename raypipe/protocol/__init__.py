@@ -1,0 +1,1 @@
+"""What clients send and receive: Open Inference Protocol v2 and MLflow scoring. Pure."""

@@ -1,0 +1,1 @@
+"""Releases: what is planned, where it stands, what to do next. Pure."""

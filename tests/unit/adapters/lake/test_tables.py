@@ -1,0 +1,100 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pytest
+
+from raypipe.adapters.lake.store import Store
+from raypipe.adapters.lake.tables import LakeTable
+from raypipe.environment import StoreAddress
+from raypipe.errors import GenerationMoved
+
+SCHEMA = pa.schema({"n": pa.int64(), "day": pa.date32()})
+
+
+@pytest.fixture
+def table(tmp_path):
+    return LakeTable(Store(StoreAddress(lake=str(tmp_path))), "events/x", SCHEMA, partition_by=("day",))
+
+
+def rows(*numbers):
+    return pa.table({"n": list(numbers), "day": [None] * len(numbers)}, schema=SCHEMA)
+
+
+def written(table, *numbers):
+    return table.write(rows(*numbers), (("day", "2013-01-01"),))
+
+
+def test_an_absent_table_is_empty_and_at_generation_zero(table):
+    assert table.generation("a") == 0
+    assert table.read().num_rows == 0
+    assert table.files() == ()
+    assert table.snapshot().version == -1
+
+
+def test_committed_rows_are_read_with_their_partition(table):
+    table.commit([written(table, 1, 2)], app_id="a", generation=1)
+    assert [str(r["day"]) for r in table.read().to_pylist()] == ["2013-01-01", "2013-01-01"]
+    (file,) = table.files()
+    assert file.rows == 2
+    assert file.partition == {"day": "2013-01-01"}
+
+
+def test_written_files_are_invisible_until_their_commit(table):
+    table.commit([], app_id="a", generation=1)
+    written(table, 1)
+    assert table.read().num_rows == 0
+
+
+@pytest.mark.parametrize("generation", [1, 3])
+def test_a_generation_that_does_not_follow_is_refused_and_changes_nothing(table, generation):
+    table.commit([written(table, 1)], app_id="a", generation=1)
+    with pytest.raises(GenerationMoved, match=f"expected {generation - 1}, found 1"):
+        table.commit([written(table, 2)], app_id="a", generation=generation)
+    assert table.read(["n"]).column("n").to_pylist() == [1]
+
+
+def test_of_two_that_race_for_a_generation_exactly_one_wins(table):
+    table.commit([], app_id="a", generation=1)
+
+    def attempt(number):
+        try:
+            table.commit([written(table, number)], app_id="a", generation=2)
+        except GenerationMoved:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(attempt, range(4))) == 1
+    assert table.read().num_rows == 1
+    assert table.generation("a") == 2
+
+
+def test_streams_do_not_disturb_each_other(table):
+    table.commit([written(table, 1)], app_id="a", generation=1)
+    table.commit([written(table, 2)], app_id="b", generation=1)
+    assert (table.generation("a"), table.generation("b")) == (1, 1)
+    assert table.read().num_rows == 2
+
+
+def test_metadata_of_a_stream_is_that_of_its_last_commit(table):
+    table.commit([], app_id="a", generation=1, metadata={"rows": 1})
+    table.commit([], app_id="a", generation=2, metadata={"rows": 2})
+    table.commit([], app_id="b", generation=1, metadata={"rows": 3})
+    assert table.metadata("a") == {"app_id": "a", "rows": 2}
+    assert table.metadata("c") is None
+
+
+def test_an_overwrite_replaces_all_rows_and_keeps_old_versions_readable(table):
+    table.commit([written(table, 1)], app_id="a", generation=1)
+    first = table.snapshot().version
+    table.commit([written(table, 2)], app_id="a", generation=2, overwrite=True)
+    assert table.read(["n"]).column("n").to_pylist() == [2]
+    assert table.read(["n"], version=first).column("n").to_pylist() == [1]
+
+
+def test_a_snapshot_names_the_same_rows_by_the_same_digest(table):
+    table.commit([written(table, 1)], app_id="a", generation=1)
+    before = table.snapshot()
+    table.commit([written(table, 2)], app_id="a", generation=2)
+    assert table.snapshot(before.version) == before
+    assert table.snapshot().digest != before.digest

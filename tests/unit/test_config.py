@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import pytest
+
+from raypipe.config import load, load_environment
+from raypipe.errors import ConfigError
+
+CONTRACT = """
+apiVersion: v3.0.2
+kind: DataContract
+id: trips
+version: 1.0.0
+status: active
+schema:
+  - name: trips
+    logicalType: object
+    customProperties:
+      - {property: eventAt, value: started_at}
+    properties:
+      - {name: trip, logicalType: string, required: true, primaryKey: true, primaryKeyPosition: 1}
+      - {name: started_at, logicalType: timestamp, required: true}
+      - {name: city, logicalType: string}
+      - {name: minutes, logicalType: number}
+"""
+PIPELINE = """\
+name: trips
+sources:
+  trips:
+    contract: trips.odcs.yaml
+    feeds:
+      - {kind: objects, uri: /data/trips, format: csv}
+features:
+  spine: trips
+  prediction_time: started_at
+  request: [city]
+  views:
+    - name: town
+      entity: [city]
+      source: trips
+      aggregate:
+        minutes_7d: {mean: minutes, over: 7d}
+label: {name: long, source: trips, from: minutes > 30, matures_within: 1d}
+training:
+  model: {kind: tabular_mlp}
+validation:
+  absolute: {auc: ">= 0.6"}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    (tmp_path / "trips.odcs.yaml").write_text(CONTRACT)
+
+    def to_file(text=PIPELINE):
+        file = tmp_path / "pipeline.yaml"
+        file.write_text(text)
+        return file
+
+    return to_file
+
+
+def refusal(file, overrides=()):
+    with pytest.raises(ConfigError) as caught:
+        load(file, overrides)
+    return str(caught.value)
+
+
+def test_a_right_file_loads_with_its_contracts(write):
+    pipeline = load(write())
+    assert pipeline.contracts["trips"].key == ("trip",)
+    assert pipeline.spec.features.feature_names == ("city", "town__minutes_7d")
+
+
+def test_the_digest_changes_with_the_meaning_and_not_with_the_layout(write):
+    first = load(write()).digest
+    assert load(write(PIPELINE.replace("  model: {kind: tabular_mlp}", "  model:\n    kind: tabular_mlp"))).digest == first
+    assert load(write(), ["training.seed=8"]).digest != first
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("contract: trips", "contrakt: trips", ":4: unknown key `contrakt`: did you mean `contract`?"),
+        ("  prediction_time", "  prediction_tim", ":9: unknown key `prediction_tim`: did you mean `prediction_time`?"),
+        ("kind: tabular_mlp}", "kind: tabular_mlp, widht: 3}", ":19: unknown key `widht`: did you mean `width`?"),
+        ("kind: tabular_mlp", "kind: tabular_mpl", ":19: `training.model.kind` is 'tabular_mpl': did you mean `tabular_mlp`?"),
+        ("over: 7d", "over: 7 days", ":16: `features.views.0.aggregate.minutes_7d.over`: '7 days' is not a duration"),
+        ("spine: trips", "spine: trip", ":1: `features.spine` names the source `trip`: did you mean `trips`?"),
+        ("format: csv", "format: xml", ":6: `sources.trips.feeds.0.format`: Input should be 'parquet', 'csv' or 'jsonl'"),
+        ("request: [city]", "request: [town]", "`features.request` uses the column `town`, which the contract of"),
+        ("name: long, ", "", ":17: `label.name` is required"),
+        ("name: trips\n", "name: [\n", ":3: this is not YAML"),
+    ],
+)
+def test_a_wrong_file_gets_one_error_with_line_and_nearest_key(write, old, new, sentence):
+    file = write(PIPELINE.replace(old, new, 1))
+    text = refusal(file)
+    assert text.startswith(str(file))
+    assert sentence in text
+    assert "\n" not in text
+
+
+def test_an_unknown_key_is_said_before_what_follows_from_it(write):
+    assert "did you mean `sources`" in refusal(write(PIPELINE.replace("sources:", "sorces:")))
+
+
+def test_an_override_is_checked_like_the_file(write):
+    assert "unknown key `sede`: did you mean `seed`?" in refusal(write(), ["training.sede=8"])
+    assert "write KEY=VALUE" in refusal(write(), ["training.seed"])
+
+
+def test_missing_files_are_said_with_their_role(write, tmp_path):
+    assert "cannot be read" in refusal(tmp_path / "none.yaml")
+    text = refusal(write(PIPELINE.replace("trips.odcs.yaml", "none.odcs.yaml")))
+    assert "the contract of source `trips` cannot be read" in text
+
+
+def test_a_list_where_keys_belong_is_said(write):
+    assert ":1: expected keys and values, found list" in refusal(write("- a\n"))
+
+
+def test_the_environments_of_the_repository_load(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert load_environment("local").storage.kind == "embedded"
+    assert load_environment("cluster").storage.kind == "s3"
+    with pytest.raises(ConfigError, match="configs/env/nowhere.yaml"):
+        load_environment("nowhere")
+
+
+def test_an_entrypoint_is_read_from_beside_the_file(write, tmp_path):
+    (tmp_path / "mymodel.py").write_text("def build(inputs):\n    return None\n")
+    file = write(PIPELINE.replace("kind: tabular_mlp", "kind: entrypoint, entrypoint: 'mymodel:build'"))
+    assert load(file).code.files[0][0] == "mymodel.py"
