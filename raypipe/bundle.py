@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -277,7 +277,7 @@ def _read_example(data: bytes, columns: tuple[Column, ...]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _plain(values: pa.ChunkedArray, column: Column) -> list[object]:
+def _plain(values: pa.ChunkedArray[Any], column: Column) -> list[object]:
     if column.type == "timestamp":
         return [None if t is None else t.isoformat().replace("+00:00", "Z") for t in values.to_pylist()]
     # JSON has no NaN, and to a model NaN and null are the same: missing.

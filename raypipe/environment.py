@@ -66,7 +66,7 @@ class EmbeddedStorage(Spec):
     port: int = 9000
     """Port of the S3 endpoint."""
     internal_port: int = 9010
-    """First of three neighbouring ports for the master, the volume and the filer."""
+    """First of eight neighbouring ports for the store's own parts; `internal_port + 10007` is used too."""
     lake: str = "s3://lake"
     """URI under which the tables and bundles live."""
 

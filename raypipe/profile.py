@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +59,7 @@ class ColumnProfile:
     value_sketch: bytes = b""
 
     @staticmethod
-    def of(values: pa.ChunkedArray) -> ColumnProfile:
+    def of(values: pa.ChunkedArray[Any]) -> ColumnProfile:
         """Return the profile of one column.
 
         Raises
@@ -176,7 +177,8 @@ class Profile:
     def of(table: pa.Table, columns: Sequence[Column] | None = None) -> Profile:
         """Return the profile of a table's columns, or of those named, which are cast first."""
         if columns is not None:
-            table = pa.table({c.name: table.column(c.name).cast(c.arrow) for c in columns})
+            arrays = [table.column(c.name).cast(c.arrow) for c in columns]
+            table = pa.Table.from_arrays(arrays, names=[c.name for c in columns])
         return Profile({name: ColumnProfile.of(table.column(name)) for name in table.column_names})
 
     @property
@@ -212,7 +214,7 @@ def _column_json(column: ColumnProfile) -> dict[str, object]:
     return {k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in fields.items()}
 
 
-def _numbers(values: pa.ChunkedArray, kind: ColumnType) -> np.ndarray:
+def _numbers(values: pa.ChunkedArray[Any], kind: ColumnType) -> np.ndarray:
     present = values.drop_null()
     if kind == "timestamp":
         micros = present.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False).cast(pa.int64())
@@ -220,7 +222,7 @@ def _numbers(values: pa.ChunkedArray, kind: ColumnType) -> np.ndarray:
     return present.cast(pa.float64(), safe=False).to_numpy()
 
 
-def _count_values(values: pa.ChunkedArray) -> bytes:
+def _count_values(values: pa.ChunkedArray[Any]) -> bytes:
     counts = pc.value_counts(values.drop_null().cast(pa.string()).combine_chunks())
     if not len(counts):
         return b""

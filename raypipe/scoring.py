@@ -5,6 +5,8 @@ A row's score does not depend on the rows beside it (to 1e-6). Knows torch; does
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -96,7 +98,7 @@ def _conform(table: pa.Table, columns: tuple[Column, ...]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names=[c.name for c in columns])
 
 
-def _cast(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+def _cast(values: pa.ChunkedArray[Any], column: Column) -> pa.ChunkedArray[Any]:
     try:
         # Below a microsecond a timestamp says nothing to a model; every other loss is the caller's to decide.
         return values.cast(column.arrow, safe=column.type != "timestamp")

@@ -14,13 +14,10 @@ from datetime import date, timedelta
 
 import polars as pl
 from faults import AIRLINE_WITH_WRONG_DATES, LATE_BY, FaultKind, broken_lines, cut_rows, fault_on, replayed
-from nyc import COLUMNS, FIRST, LAST, frames
+from nyc import FIRST, check_range, frames
 
 SUFFIXES = {"schedules": "csv", "departures": "parquet", "arrivals": "jsonl", "weather": "csv"}
 """The format of each source's objects."""
-
-MALFORMED = "malformed"
-"""Reason of a dead letter that has no columns to judge."""
 
 STRONGEST_WIND_MPH = 253.0
 """The contract's limit, which one real observation breaks: 1,048 mph at Newark on February 12."""
@@ -133,8 +130,7 @@ def drops(start: date, end: date, seed: int | None = None) -> Iterator[Drop]:
     ConfigError
         When the range is empty or leaves the data, or the data is not installed.
     """
-    if not FIRST <= start <= end <= LAST:
-        frames(start, end)
+    check_range(start, end)
     before = frames(max(FIRST, start - LATE_BY) if seed is not None else start, end)
     for source, frame in before.items():
         days = {key[0]: rows.drop("landed_on") for key, rows in frame.partition_by("landed_on", as_dict=True).items()}
@@ -198,10 +194,12 @@ def _faulty(source: str, day: date, rows: pl.DataFrame, before: pl.DataFrame, se
                 yield Drop(source, name, drop.data, drop.rows, again.height, drop.refused, (fault,))
         case FaultKind.BROKEN_LINES as kind:
             data, count = broken_lines(encode(source, rows), day, seed)
-            yield Drop(source, name, data, rows.height, 0, ((MALFORMED, count),), (Fault(kind, name, count),))
+            yield Drop(source, name, data, rows.height, 0, (("malformed(json)", count),), (Fault(kind, name, count),))
         case FaultKind.CUT_ROWS as kind:
             data, count = cut_rows(encode(source, rows), day, seed)
-            yield Drop(source, name, data, rows.height, 0, ((MALFORMED, count),), (Fault(kind, name, count),))
+            yield Drop(
+                source, name, data, rows.height, 0, (("malformed(columns)", count),), (Fault(kind, name, count),)
+            )
         case FaultKind.WRONG_DATES as kind:
             theirs = pl.col("carrier") == AIRLINE_WITH_WRONG_DATES
             yield from _sound(source, day, rows.filter(~theirs))

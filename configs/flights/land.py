@@ -63,7 +63,7 @@ def land(
     """
     root = uri.rstrip("/")
     all_drops = list(drops(start, end, faults))
-    there = {}
+    there: dict[str, StoredObject] = {}
     for source in SUFFIXES:
         store.ensure_bucket(f"{root}/{source}")
         there |= {o.uri: o for o in store.listing(f"{root}/{source}/")}
@@ -93,7 +93,7 @@ def table(result: Ledger) -> Table:
     seed = "no injected faults" if result.seed is None else f"injected faults of seed {result.seed}"
     shown = Table("source", "objects", "rows", "accepted", "duplicates", "dead letters", title=seed)
     for name, s in result.sources.items():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in s.dead_letters.items()) or "0"
+        reasons = "\n".join(f"{count} {reason}" for reason, count in s.dead_letters.items()) or "0"
         shown.add_row(name, f"{s.objects:,}", f"{s.rows:,}", f"{s.accepted:,}", f"{s.duplicates:,}", reasons)
     return shown
 
@@ -111,11 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             def show(done: int, total: int, written: int) -> None:
                 status.update(f"landed {done:,} of {total:,} drops, {written:,} of them new")
                 if done == total:
-                    console.print(f"landed {total:,} drops at {uri}, {written:,} of them new")
+                    console.print(f"landed {total:,} drops at {uri}, {written:,} of them new", soft_wrap=True)
 
             result = land(store, uri, options.start, options.end, seed, show)
     except RaypipeError as error:
-        Console(stderr=True).print(f"[red]{error}[/red]")
+        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
         return error.exit_code
     console.print(table(result))
     return 0

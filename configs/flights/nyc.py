@@ -134,6 +134,15 @@ def weather() -> pl.DataFrame:
     )
 
 
+def check_range(start: date, end: date) -> None:
+    """Raise `ConfigError` unless the days are in order and inside the data."""
+    if not FIRST <= start <= end <= LAST:
+        raise ConfigError(
+            f"the flights data has days {FIRST} to {LAST}, asked for {start} to {end}: choose a range inside",
+            key="from",
+        )
+
+
 def frames(start: date, end: date) -> dict[str, pl.DataFrame]:
     """Return, by source, the rows that became known on the UTC days from `start` to `end`, both included.
 
@@ -145,11 +154,7 @@ def frames(start: date, end: date) -> dict[str, pl.DataFrame]:
     ConfigError
         When the range is empty or leaves 2013, or the data is not installed.
     """
-    if not FIRST <= start <= end <= LAST:
-        raise ConfigError(
-            f"the flights data has days {FIRST} to {LAST}, asked for {start} to {end}: choose a range inside",
-            key="from",
-        )
+    check_range(start, end)
     flown, observed = flights(), weather()
     return {
         source: (observed if source == "weather" else flown)

@@ -22,7 +22,7 @@ from raypipe import scoring
 from raypipe.adapters.gateway_app import Fault, GatewayApp
 from raypipe.adapters.gateway_config import VersionConfig
 from raypipe.adapters.gateway_loading import Switch
-from raypipe.adapters.gateway_state import Loader, Scorer
+from raypipe.adapters.gateway_state import Loaded, Loader
 from raypipe.adapters.lake.store import Store
 from raypipe.bundle import load_bundle
 from raypipe.environment import StoreAddress
@@ -30,8 +30,8 @@ from raypipe.environment import StoreAddress
 _LOG = logging.getLogger("raypipe.gateway")
 
 
-def load_from_store(address: StoreAddress, wanted: VersionConfig) -> Scorer:
-    """Return the scorer of a bundle, after its bytes were found to be those that its digest promises.
+def load_from_store(address: StoreAddress, wanted: VersionConfig) -> Loaded:
+    """Return a bundle in memory, after its bytes were found to be those that its digest promises.
 
     Raises
     ------
@@ -40,7 +40,8 @@ def load_from_store(address: StoreAddress, wanted: VersionConfig) -> Scorer:
     Unavailable, AccessDenied
         When the store does not give them.
     """
-    return scoring.load(load_bundle(Store(address).read, wanted.bundle, wanted.digest))
+    bundle = load_bundle(Store(address).read, wanted.bundle, wanted.digest)
+    return Loaded(scoring.load(bundle), bundle.example)
 
 
 class Gateway:
@@ -94,8 +95,7 @@ class Gateway:
 
 def build(load: Loader) -> serve.Application:
     """Return the Serve application of a gateway that loads bundles with `load`."""
-    deployment = serve.deployment(
-        serve.ingress()(Gateway),
+    decorate = serve.deployment(
         name="gateway",
         max_ongoing_requests=64,
         # Under HAProxy this alone pushes back, and it has no limit by default.
@@ -111,7 +111,7 @@ def build(load: Loader) -> serve.Application:
         logging_config=LoggingConfig(enable_access_log=False),
         ray_actor_options={"num_cpus": 0.5},
     )
-    return deployment.bind(load)
+    return decorate(serve.ingress()(Gateway)).bind(load)
 
 
 def app(args: dict[str, str]) -> serve.Application:

@@ -7,30 +7,32 @@ Every answer names version, epoch and arm. Knows HTTP and the protocols; does no
 from __future__ import annotations
 
 import asyncio
-import re
-import uuid
-import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import orjson
 
 import raypipe
+from raypipe.adapters.gateway_http import (
+    Answer,
+    Disconnected,
+    Headers,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    answer_lifespan,
+    read_body,
+    request_id,
+)
 from raypipe.adapters.gateway_loading import Switch
 from raypipe.adapters.gateway_state import GatewayState, Model, Serving
 from raypipe.errors import BadRequest
 from raypipe.protocol import invocations, oip
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = tuple[tuple[bytes, bytes], ...]
-
 # About 200 rows of 15 columns, 1 to 2 ms of work: as long as one answer may keep the others waiting.
 INLINE_BYTES = 32_768
-_REQUEST_ID = re.compile(r"^[\x21-\x7e]{1,128}$")
 _MLFLOW_CODES = {
     400: "BAD_REQUEST",
     404: "RESOURCE_DOES_NOT_EXIST",
@@ -42,16 +44,6 @@ _MLFLOW_CODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer."""
-
-    status: int
-    body: bytes
-    headers: Headers = ()
-    content_type: bytes = b"application/json"
-
-
-@dataclass(frozen=True, slots=True)
 class Fault:
     """A request that failed for a reason nobody foresaw."""
 
@@ -59,14 +51,6 @@ class Fault:
     method: str
     path: str
     error: Exception
-
-
-class Refused(Exception):
-    """A request that gets another status than 200; the message goes to the client."""
-
-    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers
 
 
 class GatewayApp:
@@ -107,18 +91,18 @@ class GatewayApp:
             case "http":
                 await self._http(scope, receive, send)
             case "lifespan":
-                await _lifespan(receive, send)
+                await answer_lifespan(receive, send)
             case _:
                 await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = _request_id(headers)
+        identity = request_id(headers)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         parts = path.strip("/").split("/")
         try:
-            answer = await self._answer(scope["method"], parts, headers, receive, request_id)
-        except ConnectionResetError:
+            answer = await self._answer(scope["method"], parts, headers, receive, identity)
+        except Disconnected:
             return
         except invocations.UnsupportedMediaType as error:
             answer = _error(parts, 415, error.message)
@@ -127,23 +111,23 @@ class GatewayApp:
         except Refused as error:
             answer = _error(parts, error.status, error.message, error.headers)
         except Exception as error:  # noqa: BLE001 the request boundary: counted, logged, and tested
-            self._on_fault(Fault(request_id, scope["method"], path, error))
-            answer = _error(parts, 500, f"the gateway failed on this request: report the request id {request_id}")
-        await self._send(answer, request_id, send)
+            self._on_fault(Fault(identity, scope["method"], path, error))
+            answer = _error(parts, 500, f"the gateway failed on this request: report the request id {identity}")
+        await self._send(answer, identity, send)
 
-    async def _send(self, answer: Answer, request_id: str, send: Send) -> None:
+    async def _send(self, answer: Answer, identity: str, send: Send) -> None:
         headers = [
             (b"content-type", answer.content_type),
             (b"content-length", b"%d" % len(answer.body)),
             *answer.headers,
         ]
         if self._echo_request_id:
-            headers.append((b"x-request-id", request_id.encode()))
+            headers.append((b"x-request-id", identity.encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(
-        self, method: str, parts: list[str], headers: dict[bytes, bytes], receive: Receive, request_id: str
+        self, method: str, parts: list[str], headers: dict[bytes, bytes], receive: Receive, identity: str
     ) -> Answer:
         state = self._switch.state
         match parts:
@@ -159,12 +143,12 @@ class GatewayApp:
                 return self._read(method, state, parts)
         if method != "POST":
             raise Refused(405, f"{method} is not allowed here: POST the request", (b"allow", b"POST"))
-        body = await _body(headers, receive, state.max_body_bytes)
+        body = await read_body(headers, receive, state.max_body_bytes)
         score, serving = work
         if len(body) <= INLINE_BYTES:
-            return score(state, serving, headers, body, request_id)
+            return score(state, serving, headers, body, identity)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, score, state, serving, headers, body, request_id)
+        return await loop.run_in_executor(self._executor, score, state, serving, headers, body, identity)
 
     def _read(self, method: str, state: GatewayState, parts: list[str]) -> Answer:
         answer = self._document(state, parts)
@@ -233,18 +217,18 @@ class GatewayApp:
         return self._serving(state, names[0] if names else "")
 
 
-def _infer(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, request_id: str) -> Answer:
+def _infer(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, identity: str) -> Answer:
     if b"inference-header-content-length" in headers:
         raise BadRequest("binary tensors are not understood: send JSON (binary_data=False in tritonclient)")
     scorer = serving.scorer
     request = oip.parse_infer(body, scorer.columns, max_rows=state.max_rows, schema=serving.schema)
     rollout = state.models[serving.name].rollout
     origin = oip.Origin(serving.name, serving.version, state.generation, _arm(state, serving), rollout)
-    answer = oip.infer_answer(request, scorer.score(request.table), origin, request_id=request_id)
+    answer = oip.infer_answer(request, scorer.score(request.table), origin, request_id=identity)
     return Answer(200, answer, _origin_headers(state, serving))
 
 
-def _invoke(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, request_id: str) -> Answer:
+def _invoke(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, identity: str) -> Answer:
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     scorer = serving.scorer
     table = invocations.parse_invocations(
@@ -281,50 +265,3 @@ def _error(parts: list[str], status: int, message: str, headers: Iterable[tuple[
     else:
         body = oip.error_body(message)
     return Answer(status, body, tuple(headers))
-
-
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
-
-
-async def _body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    too_large = Refused(413, f"the body has more than {limit} bytes: send fewer rows in each request")
-    if int(headers.get(b"content-length", b"0")) > limit:
-        raise too_large
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionResetError
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise too_large
-        more = message.get("more_body", False)
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    return body if encoding == b"identity" else _decompressed(body, encoding, limit, too_large)
-
-
-def _decompressed(body: bytes, encoding: bytes, limit: int, too_large: Refused) -> bytes:
-    if encoding not in (b"gzip", b"deflate"):
-        raise Refused(415, f"the content encoding {encoding.decode('latin-1')[:60]!r} is not read here: send gzip")
-    # 32 beside the window size: detect a gzip or a zlib header.
-    stream = zlib.decompressobj(32 + zlib.MAX_WBITS)
-    try:
-        plain = stream.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise BadRequest(f"the body is not {encoding.decode()}: {error}") from error
-    if len(plain) > limit:
-        raise too_large
-    if not stream.eof:
-        raise BadRequest(f"the {encoding.decode()} body is cut short: send it whole")
-    return plain
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -7,20 +7,18 @@ Loading (slow, in a thread, may be refused) and switching (one assignment) are s
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 
 from pydantic import ValidationError
 
-from raypipe.adapters.gateway_config import GatewayConfig
-from raypipe.adapters.gateway_state import GatewayState, GatewayStatus, Loader, Model, Prepared, Serving, warm
-from raypipe.errors import RaypipeError, Unavailable
+from raypipe.adapters.gateway_config import GatewayConfig, VersionConfig
+from raypipe.adapters.gateway_state import GatewayState, GatewayStatus, Loader, Model, Prepared, Scorer, Serving, warm
+from raypipe.errors import Unavailable
 from raypipe.protocol.cells import arrow_schema
 from raypipe.telemetry import event
 
-# A load that hangs occupies a thread for good; the second lets the next generation load all the same.
+# A load that hangs occupies a thread for good; the second lets later ones load all the same.
 _LOADERS = 2
 
 
@@ -32,59 +30,55 @@ class Switch:
     load
         Fetches and verifies one bundle; called in a thread.
     deadline_s
-        A load that takes longer counts as hung.
-    now
-        Monotonic clock in seconds.
+        A load that takes longer is refused, and its thread counts as hung until it ends.
     """
 
-    def __init__(self, load: Loader, *, deadline_s: float = 300.0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, load: Loader, *, deadline_s: float = 300.0) -> None:
         self.state = GatewayState()
         self._load = load
         self._deadline_s = deadline_s
-        self._now = now
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(_LOADERS, thread_name_prefix="bundle")
-        self._loading: dict[Future[Prepared], float] = {}
+        self._preparers = ThreadPoolExecutor(_LOADERS, thread_name_prefix="prepare")
+        self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="bundle")
+        self._hung: list[Future[Scorer]] = []
         self._wanted: GatewayConfig | None = None
         self._refused: Mapping[str, str] = {}
 
-    def reconfigure(self, user_config: object) -> Future[Prepared] | None:
+    def reconfigure(self, user_config: object) -> Future[None] | None:
         """Take note of a wanted generation, return at once, and load it in a thread; never raises.
 
         A lower generation than one already wanted is ignored: a process that wakes up late cannot undo an abort.
-        The same one again retries what was refused. Returns the load under way, None where there is nothing to do.
+        The same one again retries what was refused. What is loaded already (an adoption, an abort) is in force on
+        return. Returns the work under way, None where there is nothing to load.
         """
         try:
             config = GatewayConfig.model_validate(user_config)
         except ValidationError as error:
             reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            self._refuse({"user_config": f"the gateway's user_config is wrong: {reasons}"})
+            with self._lock:
+                self._refused = {**self._refused, "user_config": f"the gateway's user_config is wrong: {reasons}"}
             return None
         with self._lock:
             if self._settled(config):
                 return None
             self._wanted, self._refused = config, {}
-            future = self._threads.submit(self.prepare, config)
-            self._loading[future] = self._now()
-        future.add_done_callback(partial(self._finish, config))
-        return future
+        known = self._known()
+        if all(v.digest in known for m in config.models for v in m.loaded):
+            self.commit(self.prepare(config))
+            return None
+        return self._preparers.submit(lambda: self._finish(self.prepare(config)))
 
     def prepare(self, config: GatewayConfig) -> Prepared:
         """Return the models of `config` loaded, verified and warmed, with a reason for each version that is not."""
-        known = {s.digest: s for m in self.state.models.values() for s in m.versions.values()}
+        known = self._known()
         models: dict[str, Model] = {}
         refused: dict[str, str] = {}
         for model in config.models:
             versions: dict[str, Serving] = {}
             for wanted in model.loaded:
-                try:
-                    if wanted.digest in known:
-                        scorer = known[wanted.digest].scorer
-                    else:
-                        scorer = self._load(config.store, wanted)
-                        warm(model.name, wanted, scorer)
-                except (RaypipeError, OSError) as error:
-                    refused[f"{model.name}/{wanted.version}"] = f"{type(error).__name__}: {error}"
+                scorer = known.get(wanted.digest) or self._attempt(config, wanted)
+                if isinstance(scorer, str):
+                    refused[f"{model.name}/{wanted.version}"] = scorer
                     continue
                 schema = arrow_schema(scorer.columns)
                 versions[wanted.version] = Serving(model.name, wanted.version, wanted.digest, scorer, schema)
@@ -102,8 +96,8 @@ class Switch:
         with self._lock:
             if self._wanted is not None and config.generation < self._wanted.generation:
                 return False
-            if config.generation < self.state.generation:
-                return False
+            # In one step with the switch: nobody may see a generation in force and not what it lacks.
+            self._refused = dict(prepared.refused)
             if self.state.generation > 0 and any(
                 m.champion and not prepared.models[m.name].champion for m in config.models
             ):
@@ -117,13 +111,12 @@ class Switch:
         """Return what is in force, what is wanted, and what was refused."""
         with self._lock:
             state = self.state
-            hung = {"loader": self._hung_sentence()} if self._hung() else {}
             return GatewayStatus(
                 generation=state.generation,
                 wanted=self._wanted.generation if self._wanted else 0,
                 champions={m.name: m.champion.version for m in state.models.values() if m.champion},
                 loaded={m.name: {v: s.digest for v, s in m.versions.items()} for m in state.models.values()},
-                refused={**self._refused, **hung},
+                refused=dict(self._refused),
             )
 
     def names(self) -> tuple[str, ...]:
@@ -139,9 +132,9 @@ class Switch:
         Unavailable
             When every loading thread hangs: no later generation could ever be loaded here.
         """
-        with self._lock:
-            if self._hung() >= _LOADERS:
-                raise Unavailable(self._hung_sentence(), system="gateway", address="loader")
+        hung = sum(not future.done() for future in self._hung)
+        if hung >= _LOADERS:
+            raise Unavailable(f"{hung} of {_LOADERS} loading threads hang", system="gateway", address="loader")
 
     def _settled(self, config: GatewayConfig) -> bool:
         wanted = self._wanted
@@ -154,29 +147,20 @@ class Switch:
             self._refused = {**self._refused, "user_config": reason}
         return True
 
-    def _finish(self, config: GatewayConfig, future: Future[Prepared]) -> None:
-        # Read, not raised: an unforeseen failure of a candidate must not cost the replica that serves.
-        failure = future.exception()
-        if failure is None:
-            prepared = future.result()
-            refused = prepared.refused
-            self.commit(prepared)
-        else:
-            reason = f"{type(failure).__name__}: {failure}"
-            refused = {f"{m.name}/{v.version}": reason for m in config.models for v in m.loaded}
-        with self._lock:
-            self._loading.pop(future, None)
-        self._refuse(refused, config)
+    def _known(self) -> dict[str, Scorer]:
+        return {s.digest: s.scorer for m in self.state.models.values() for s in m.versions.values()}
 
-    def _refuse(self, refused: Mapping[str, str], config: GatewayConfig | None = None) -> None:
-        with self._lock:
-            if config is None or config == self._wanted:
-                self._refused = {**self._refused, **refused}
-        for name, reason in refused.items():
-            event("gateway", f"refused {name}, the champion in force stays: {reason}", name=name, reason=reason)
+    def _attempt(self, config: GatewayConfig, wanted: VersionConfig) -> Scorer | str:
+        future = self._loaders.submit(lambda: warm(wanted, self._load(config.store, wanted)))
+        try:
+            # Read, not raised: whatever a candidate's code does wrong must not cost the replica that serves.
+            failure = future.exception(self._deadline_s)
+        except TimeoutError:
+            self._hung.append(future)
+            return f"loading took more than {self._deadline_s:g} s: is the object store reachable from here?"
+        return future.result() if failure is None else f"{type(failure).__name__}: {failure}"
 
-    def _hung(self) -> int:
-        return sum(self._now() - since > self._deadline_s for since in self._loading.values())
-
-    def _hung_sentence(self) -> str:
-        return f"loading a bundle has taken more than {self._deadline_s:g} s: is the object store reachable from here?"
+    def _finish(self, prepared: Prepared) -> None:
+        self.commit(prepared)
+        for name, reason in prepared.refused.items():
+            event("gateway", f"refused {name}, what is in force stays: {reason}", name=name, reason=reason)

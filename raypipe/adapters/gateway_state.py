@@ -13,7 +13,6 @@ from raypipe.adapters.gateway_config import GatewayConfig, VersionConfig
 from raypipe.columns import Column
 from raypipe.environment import StoreAddress
 from raypipe.errors import BundleRefused
-from raypipe.protocol.cells import arrow_schema
 
 
 class Scorer(Protocol):
@@ -27,8 +26,16 @@ class Scorer(Protocol):
         """Return float64 scores of shape (n,)."""
 
 
-Loader = Callable[[StoreAddress, VersionConfig], Scorer]
-"""Fetches a bundle, verifies its digest and returns its scorer; raises `BundleRefused` or `Unavailable`."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A bundle in memory: its scorer, and a few rows that it must be able to score."""
+
+    scorer: Scorer
+    example: pa.Table
+
+
+Loader = Callable[[StoreAddress, VersionConfig], Loaded]
+"""Fetches a bundle and verifies its digest; raises `BundleRefused` or `Unavailable`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +101,20 @@ class GatewayStatus:
     refused: Mapping[str, str]
 
 
-_EXAMPLE: Mapping[str, object] = {"string": "", "int64": 0, "float64": 0.0, "bool": False, "timestamp": 0}
-
-
-def warm(name: str, wanted: VersionConfig, scorer: Scorer) -> None:
-    """Return once the scorer has answered one made-up row with one finite number.
+def warm(wanted: VersionConfig, loaded: Loaded) -> Scorer:
+    """Return the scorer once it has scored its example: one finite number for each row.
 
     Raises
     ------
     BundleRefused
-        When it answers with anything else.
+        When it answers with anything else, or the example has no rows to answer.
     """
-    row = {c.name: [_EXAMPLE[c.type]] for c in scorer.columns}
-    scores = scorer.score(pa.table(row, schema=arrow_schema(scorer.columns)))
-    if scores.shape != (1,) or scores.dtype != np.float64 or not np.isfinite(scores[0]):
+    rows = loaded.example.num_rows
+    scores = loaded.scorer.score(loaded.example)
+    if rows == 0 or scores.shape != (rows,) or scores.dtype != np.float64 or not np.isfinite(scores).all():
         raise BundleRefused(
-            f"{name} {wanted.version} scores one row as {scores!r:.100}, expected one finite float64: "
-            "train it again, or release another version",
+            f"version {wanted.version} scores the {rows} rows of its example as {scores!r:.100}, expected as many "
+            "finite float64, at least one: train it again, or release another version",
             digest=wanted.digest,
         )
+    return loaded.scorer

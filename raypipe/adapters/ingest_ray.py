@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import reduce
 
@@ -30,11 +30,12 @@ from raypipe.adapters.lake.manifests import ManifestEntry, Manifests
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.adapters.ray_map import map_tasks
+from raypipe.config import Pipeline
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence, judge
 from raypipe.contracts.source import SourceSpec
 from raypipe.errors import RaypipeError
-from raypipe.snapshot import Snapshot
+from raypipe.ports import Ingested
 from raypipe.telemetry import event
 from raypipe.verdict import Finding, Status, Verdict
 
@@ -43,31 +44,10 @@ _BIN_OBJECTS = 64
 _BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
 
 
-@dataclass(frozen=True, slots=True)
-class Ingested:
-    """What became of one source in this run.
-
-    Parameters
-    ----------
-    source
-        Its name in the pipeline file.
-    snapshot
-        The version of its table that the run goes on with.
-    verdict
-        The gate's judgement; NOT_APPLICABLE when nothing new had landed.
-    evidence
-        The counts it was judged on.
-    """
-
-    source: str
-    snapshot: Snapshot
-    verdict: Verdict
-    evidence: GateEvidence
-
-
 @dataclass(slots=True)
 class _Work:
     name: str
+    stream: str
     spec: SourceSpec
     contract: Contract
     manifest: Sequence[ManifestEntry]
@@ -85,9 +65,7 @@ class RayIngestor:
         self._manifests = Manifests(store)
         self._decisions = Decisions(store)
 
-    def ingest(
-        self, pipeline: str, sources: Mapping[str, SourceSpec], contracts: Mapping[str, Contract]
-    ) -> dict[str, Ingested]:
+    def ingest(self, pipeline: Pipeline) -> dict[str, Ingested]:
         """Return what became of each source; afterwards everything that had landed is in the lake, or refused.
 
         Raises
@@ -98,19 +76,18 @@ class RayIngestor:
             When another run ingests the same source at the same time.
         """
         works = []
-        for name, spec in sources.items():
-            manifest = self._manifest(pipeline, name, spec, contracts[name])
-            works.append(_Work(name, spec, contracts[name], manifest))
+        for name, spec in pipeline.spec.sources.items():
+            stream, contract = _stream(pipeline.spec.name, name), pipeline.contracts[name]
+            works.append(_Work(name, stream, spec, contract, self._manifest(stream, name, spec, contract)))
         open_works = [w for w in works if w.manifest]
         self._stage_all(open_works)
         for work in open_works:
             work.evidence = reduce(GateEvidence.merge, (s.evidence for s in work.staged), GateEvidence())
         self._deduplicate_all([w for w in open_works if _judge(w).lets_pass])
-        return {w.name: self._conclude(pipeline, w) for w in works}
+        return {w.name: self._conclude(w) for w in works}
 
-    def _manifest(self, pipeline: str, name: str, spec: SourceSpec, contract: Contract) -> tuple[ManifestEntry, ...]:
+    def _manifest(self, stream: str, name: str, spec: SourceSpec, contract: Contract) -> tuple[ManifestEntry, ...]:
         """Return the manifest to execute: an unfinished one before a new one, empty when nothing new has landed."""
-        stream = _stream(pipeline, name)
         past = self._manifests.read(stream)
         last = past[-1].generation if past else 0
         events = events_table(self._store, name, contract)
@@ -135,10 +112,8 @@ class RayIngestor:
     def _stage_all(self, works: Sequence[_Work]) -> None:
         tasks = [Stage(self._store, w.name, w.contract, tuple(entries)) for w in works for entries in _bins(w.manifest)]
         by_name = {w.name: w for w in works}
-        done = 0
-        for staged in map_tasks(stage, tasks):
+        for done, staged in enumerate(map_tasks(stage, tasks), start=1):
             by_name[staged.source].staged.append(staged)
-            done += 1
             if done % max(1, len(tasks) // 4) == 0 or done == len(tasks):
                 rows = sum(s.evidence.rows for w in works for s in w.staged)
                 event("ingest", f"read and checked {rows:,} rows, {done} of {len(tasks)} tasks")
@@ -162,7 +137,7 @@ class RayIngestor:
             duplicates = sum(len(rows) for (source, _), rows in drops.items() if source == work.name)
             kept = [replaced.get((work.name, f.path), f) for f in work.files]
             work.files = [f for f in kept if f is not None]
-            work.evidence = work.evidence.with_duplicates(duplicates)
+            work.evidence = work.evidence.without_duplicates(duplicates)
 
     def _key_tasks(self, work: _Work) -> list[Deduplicate]:
         if not work.files:
@@ -177,7 +152,7 @@ class RayIngestor:
             Deduplicate(self._store, work.name, staged, known, objects, bucket, buckets) for bucket in range(buckets)
         ]
 
-    def _conclude(self, pipeline: str, work: _Work) -> Ingested:
+    def _conclude(self, work: _Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
         if not work.manifest:
             nothing = Finding("new_rows", Status.NOT_APPLICABLE, f"nothing new has landed for `{work.name}`")
@@ -186,8 +161,8 @@ class RayIngestor:
             return Ingested(work.name, table.snapshot(), verdict, GateEvidence())
         verdict = _judge(work)
         if verdict.lets_pass:
-            self._commit(pipeline, work)
-        self._record(pipeline, work, verdict)
+            self._commit(work)
+        self._record(work, verdict)
         counts = work.evidence
         event(
             "ingest",
@@ -196,7 +171,7 @@ class RayIngestor:
         )
         return Ingested(work.name, table.snapshot(), verdict, counts)
 
-    def _commit(self, pipeline: str, work: _Work) -> None:
+    def _commit(self, work: _Work) -> None:
         counts = work.evidence
         if counts.rows != counts.accepted + counts.dead_letters + counts.duplicates:
             raise RaypipeError(
@@ -205,26 +180,26 @@ class RayIngestor:
                 "please report this",
                 source=work.name,
             )
-        stream = _stream(pipeline, work.name)
+        stream = work.stream
         generation = work.manifest[0].generation
         letters = dead_letters_table(self._store)
         if letters.generation(stream) < generation:
             refused = [s.refused for s in work.staged if s.refused is not None]
             letters.commit(refused, app_id=stream, generation=generation)
         events = events_table(self._store, work.name, work.contract)
-        events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": counts.as_dict()})
+        events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": _plain(counts)})
 
-    def _record(self, pipeline: str, work: _Work, verdict: Verdict) -> None:
+    def _record(self, work: _Work, verdict: Verdict) -> None:
         what = "accept" if verdict.lets_pass else "halt"
         generation = work.manifest[0].generation
-        self._decide(_stream(pipeline, work.name), generation, work.contract, work.evidence, what, verdict.sentence())
+        self._decide(work.stream, generation, work.contract, work.evidence, what, verdict.sentence())
 
     def _record_committed(self, stream: str, generation: int, contract: Contract, events: LakeTable) -> None:
         """Record the decision of a generation whose run was killed between its commit and its decision."""
         past = self._decisions.stream(stream)
         if past and json.loads(past[-1].evidence)["manifest"] >= generation:
             return
-        counts = GateEvidence.from_dict((events.metadata(stream) or {})["counts"])
+        counts = _counts(events.metadata(stream) or {})
         self._decide(stream, generation, contract, counts, "accept", "committed by a run that ended before it said so")
 
     def _decide(
@@ -232,7 +207,7 @@ class RayIngestor:
     ) -> None:
         past = self._decisions.stream(stream)
         last = past[-1] if past else None
-        evidence = {"manifest": generation, "contract": contract.digest, **counts.as_dict()}
+        evidence = {"manifest": generation, "contract": contract.digest, **_plain(counts)}
         if last and last.what == what and json.loads(last.evidence) == evidence:
             return  # the same halt of the same manifest is one decision, however often it is tried
         self._decisions.record(
@@ -242,6 +217,19 @@ class RayIngestor:
 
 def _stream(pipeline: str, source: str) -> str:
     return f"ingest/{pipeline}/{source}"
+
+
+def _plain(counts: GateEvidence) -> dict[str, object]:
+    """Return counts as they look after a trip through JSON."""
+    plain: dict[str, object] = json.loads(json.dumps(asdict(counts)))
+    return plain
+
+
+def _counts(metadata: Mapping[str, object]) -> GateEvidence:
+    kept = metadata["counts"]
+    if not isinstance(kept, dict):
+        raise TypeError(f"the commit's counts are {kept!r}, expected a mapping")
+    return GateEvidence(**{**kept, "by_reason": tuple((str(r), int(n)) for r, n in kept["by_reason"])})
 
 
 def _judge(work: _Work) -> Verdict:

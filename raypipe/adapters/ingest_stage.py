@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -20,10 +21,11 @@ from raypipe.adapters.lake.catalog import DEAD_LETTERS, dead_letters_table, even
 from raypipe.adapters.lake.files import WrittenFile
 from raypipe.adapters.lake.manifests import ManifestEntry
 from raypipe.adapters.lake.store import Store
-from raypipe.contracts.checks import check, event_columns
+from raypipe.contracts.checks import check
 from raypipe.contracts.contract import Contract
+from raypipe.contracts.events import event_columns
 from raypipe.contracts.formats import Unreadable, read_rows
-from raypipe.contracts.gate import GateEvidence
+from raypipe.contracts.gate import GateEvidence, observe, observe_unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ def stage(task: Stage) -> Staged:
     table = events_table(task.store, task.source, task.contract)
     rows = pa.concat_tables(accepted)
     files = []
-    for day in pc.unique(rows.column("event_date")).sort().to_pylist():
-        part = rows.filter(pc.equal(rows.column("event_date"), pa.scalar(day, pa.date32())))
-        files.append(table.write(part, (("event_date", day.isoformat()),)))
+    days = rows.column("event_date").cast(pa.string())
+    for day in sorted(str(d) for d in pc.unique(days).to_pylist()):
+        files.append(table.write(rows.filter(pc.equal(days, pa.scalar(day))), (("event_date", day),)))
     letters = pa.concat_tables(refused)
     return Staged(
         source=task.source,
@@ -100,33 +102,26 @@ def stage(task: Stage) -> Staged:
 def _split(task: Stage, entry: ManifestEntry) -> tuple[pa.Table, pa.Table, GateEvidence]:
     schema = events_table(task.store, task.source, task.contract).schema
     try:
-        raw = read_rows(task.store.read(entry.uri), entry.format, entry.uri)
+        raw = read_rows(task.store.read(entry.uri), entry.format, uri=entry.uri)
     except (Unreadable, FileNotFoundError) as error:
-        letters = _letters(entry, task, [0], [""], [[f"unreadable(object): {error}"]])
-        return schema.empty_table(), letters, GateEvidence.of(rows=1, reasons=[["unreadable(object)"]])
+        return schema.empty_table(), _letters(task, entry, [(None, "", [f"unreadable: {error}"])]), observe_unreadable()
     checked = check(raw, task.contract)
     rows = event_columns(checked.accepted, task.contract, entry.known_at)
-    positions = pc.binary_join_element_wise(entry.uri, checked.accepted_rows.cast(pa.string()), "#")
-    constants = {
-        "source_position": positions,
+    places = pl.Series(checked.accepted_rows, dtype=pl.Int64).cast(pl.String)
+    constants: dict[str, pa.Array[Any]] = {
+        "source_position": (f"{entry.uri}#" + places).to_arrow().cast(pa.string()),
         "contract_version": pa.repeat(task.contract.version, rows.num_rows),
         "generation": pa.repeat(pa.scalar(entry.generation, pa.int64()), rows.num_rows),
     }
     for name, column in constants.items():
         rows = rows.append_column(name, column)
-    refused = checked.refused
-    letters = _letters(
-        entry, task, refused.column("row").to_pylist(), refused.column("raw").to_pylist(),
-        refused.column("reasons").to_pylist(),
-    )  # fmt: skip
-    counts = GateEvidence.of(rows=rows.num_rows + refused.num_rows, reasons=refused.column("reasons").to_pylist())
-    return rows.select(schema.names).cast(schema), letters, counts
+    broken = [(r["row"], r["raw"], [r["reason"]]) for r in raw.malformed.to_pylist()]
+    broken += [(r["row"], r["raw"], r["reasons"]) for r in checked.refused.to_pylist()]
+    return rows.select(schema.names).cast(schema), _letters(task, entry, broken), observe(raw, checked)
 
 
-def _letters(
-    entry: ManifestEntry, task: Stage, rows: Sequence[int], raw: Sequence[str], reasons: Sequence[Sequence[str]]
-) -> pa.Table:
-    positions = [f"{entry.uri}#{row}" for row in rows]
+def _letters(task: Stage, entry: ManifestEntry, broken: Sequence[tuple[int | None, str, list[str]]]) -> pa.Table:
+    positions = [entry.uri if row is None else f"{entry.uri}#{row}" for row, _, _ in broken]
     # The same record of the same object version is the same letter, however often it is staged.
     ids = [hashlib.sha256(f"{task.source} {entry.etag} {p}".encode()).hexdigest()[:32] for p in positions]
     count = len(positions)
@@ -134,8 +129,8 @@ def _letters(
         {
             "letter_id": ids,
             "source": [task.source] * count,
-            "raw": list(raw),
-            "reasons": [list(r) for r in reasons],
+            "raw": [raw for _, raw, _ in broken],
+            "reasons": [reasons for _, _, reasons in broken],
             "source_position": positions,
             "contract_version": [task.contract.version] * count,
             "generation": [entry.generation] * count,

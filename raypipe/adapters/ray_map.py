@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray.data
@@ -41,7 +42,7 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
     rows = [{"task": pickle.dumps(task)} for task in tasks]
     quiet(ray.data.DataContext.get_current())
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _run, batch_size=1, batch_format="pyarrow", fn_args=(function,), num_cpus=cpus
+        partial(_run, function), batch_size=1, batch_format="pyarrow", num_cpus=cpus
     )
     for row in dataset.iter_rows():
         result = pickle.loads(row["result"])
@@ -56,7 +57,7 @@ def quiet(context: ray.data.DataContext) -> None:
     context.print_on_execution_start = False
 
 
-def _run(batch: pa.Table, function: Callable[[T], R]) -> pa.Table:
+def _run(function: Callable[[T], R], batch: Any) -> pa.Table:
     try:
         result: R | RaypipeError = function(pickle.loads(batch.column("task")[0].as_py()))
     except RaypipeError as error:

@@ -28,6 +28,8 @@ DEPLOYMENT = "gateway"
 IMPORT_PATH = "raypipe.adapters.gateway:app"
 ROUTE_PREFIX = "/"
 _TIMEOUT_S = 30.0
+# An endpoint that fails to answer so often is down, whatever its replicas say: ask again at the next look.
+_SILENT = 3
 _STATUS = TypeAdapter(GatewayStatus)
 # Without these a PUT would reset what somebody else set for the whole Serve instance.
 _SHARED = ("proxy_location", "http_options", "grpc_options", "target_capacity")
@@ -176,11 +178,14 @@ class ServeControl:
         twelve times for each (at random that misses one of ten in fewer than 1 in 10,000 looks).
         """
         found: dict[str, GatewayStatus] = {}
+        silent = 0
         for _ in range(12 * len(observation.replicas)):
-            if found.keys() >= set(observation.replicas):
+            if found.keys() >= set(observation.replicas) or silent == _SILENT:
                 break
             answered = self._status()
-            if answered is not None:
+            if answered is None:
+                silent += 1
+            else:
                 found[answered[0]] = answered[1]
         return {replica: status for replica, status in found.items() if replica in observation.replicas}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -73,11 +72,11 @@ def curl(where: Endpoints, name: str) -> str:
     from raypipe.adapters.lake.bundles import LakeBundles
     from raypipe.adapters.lake.store import Store
     from raypipe.adapters.registry_mlflow import MlflowRegistry
+    from raypipe.protocol.request import records_request
 
     champion = MlflowRegistry(where.mlflow_uri).champion(name)
     if champion is None:
         return ""
-    example = LakeBundles(Store(where.store)).get(champion.digest).example.slice(0, 1)
-    rows = json.loads(example.to_pandas().to_json(orient="split", date_format="iso", index=False))
-    body = json.dumps({"dataframe_split": rows})
+    bundle = LakeBundles(Store(where.store)).get(champion.digest)
+    body = records_request(bundle.example.slice(0, 1), bundle.columns).decode()
     return f"curl -s {where.serve_url}/endpoints/{name}/invocations -H 'content-type: application/json' -d '{body}'"

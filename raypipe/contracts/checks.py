@@ -17,7 +17,13 @@ from raypipe.contracts.parsing import parse
 from raypipe.contracts.rows import ROW, RawPart, RawRows, as_json
 from raypipe.verdict import Finding, Status
 
-REFUSED = pa.schema({"row": pa.int64(), "raw": pa.string(), "reasons": pa.list_(pa.string())})
+_REFUSED: list[tuple[str, pa.DataType]] = [
+    ("row", pa.int64()),
+    ("raw", pa.string()),
+    ("reasons", pa.list_(pa.string())),
+]
+REFUSED = pa.schema(_REFUSED)
+_REFUSED_PART = {ROW: pl.Int64(), "raw": pl.String(), "reasons": pl.List(pl.String)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +43,7 @@ class Checked:
     """
 
     accepted: pa.Table
-    accepted_rows: pa.Array
+    accepted_rows: pa.Int64Array
     refused: pa.Table
     findings: tuple[Finding, ...]
 
@@ -55,7 +61,7 @@ def check(rows: RawRows | pa.Table, contract: Contract) -> Checked:
     raw = RawRows.of(rows) if isinstance(rows, pa.Table) else rows
     done = [_check_part(part, contract) for part in raw.parts]
     accepted = _ordered([d.accepted for d in done], {ROW: pl.Int64()})
-    refused = _ordered([d.refused for d in done], {ROW: pl.Int64()})
+    refused = _ordered([d.refused for d in done], _REFUSED_PART)
     return Checked(
         accepted=_to_arrow(accepted.drop(ROW), contract.schema),
         accepted_rows=pa.array(accepted[ROW].to_numpy(), pa.int64()) if accepted.height else pa.array([], pa.int64()),
@@ -110,7 +116,7 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
     broken = {r: n for r, n in broken.items() if n}
     nan_counts = {n: int(counts[n][0]) for n in counts.columns}
     if not broken:
-        return _Part(work.select(ROW, *names), _refused(part.frame.clear(), flags.clear(), []), {}, nan_counts)
+        return _Part(work.select(ROW, *names), pl.DataFrame(schema=_REFUSED_PART), {}, nan_counts)
     hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
     refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
     return _Part(work.select(ROW, *names).filter(~hit), refused, broken, nan_counts)
@@ -143,7 +149,7 @@ def _beyond(value: pl.Expr, bound: Bound, *, below: bool) -> pl.Expr:
 
 
 def _refused(rows: pl.DataFrame, flags: pl.DataFrame, rules: list[str]) -> pl.DataFrame:
-    reasons = [pl.when(pl.col(r)).then(pl.lit(r)) for r in rules] or [pl.lit(None, pl.String)]
+    reasons = [pl.when(pl.col(r)).then(pl.lit(r)).otherwise(None) for r in rules]
     return pl.DataFrame(
         [
             rows[ROW],

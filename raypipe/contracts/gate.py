@@ -65,7 +65,7 @@ class GateEvidence:
 
 def observe(raw: RawRows, checked: Checked) -> GateEvidence:
     """Return the evidence of one object that could be opened."""
-    reasons = Counter(raw.malformed["reason"].to_pylist())
+    reasons = Counter(str(reason) for reason in raw.malformed["reason"].to_pylist())
     reasons.update({f.rule: f.rows for f in checked.findings if f.status is Status.QUARANTINED})
     return GateEvidence(
         objects=1,

@@ -56,9 +56,13 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> Fiel
     minimum, maximum = _bound(options, "minimum", logical, here), _bound(options, "maximum", logical, here)
     min_length, max_length = _length(options, "minLength", here), _length(options, "maxLength", here)
     if minimum and maximum and minimum.value > maximum.value:  # type: ignore[operator]
-        raise here.error(f"the minimum {minimum.value} is above the maximum {maximum.value}: no value could be valid")
+        raise here.at("maximum").error(
+            f"the minimum {minimum.value} is above the maximum {maximum.value}: no value could be valid"
+        )
     if min_length is not None and max_length is not None and min_length > max_length:
-        raise here.error(f"minLength {min_length} is above maxLength {max_length}: no value could be valid")
+        raise here.at("maxLength").error(
+            f"minLength {min_length} is above maxLength {max_length}: no value could be valid"
+        )
     rules = read_rules(prop.quality or [], place)
     if prop.enum is not None and rules.valid_values is not None:
         raise place.at("enum").error("`enum` and an `invalidValues` rule both list the valid values: keep one")

@@ -18,7 +18,8 @@ ROW = "\0row"
 LINE = "\0line"
 """Column of a part's frame, where the format has lines: the row's own text."""
 
-MALFORMED = pa.schema({"row": pa.int64(), "raw": pa.string(), "reason": pa.string()})
+_MALFORMED: list[tuple[str, pa.DataType]] = [("row", pa.int64()), ("raw", pa.string()), ("reason", pa.string())]
+MALFORMED = pa.schema(_MALFORMED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.features.exact import Floats, join, split
-from raypipe.features.expression import column, evaluate, feature_values
+from raypipe.features.expression import column, evaluate, feature_values, known
 from raypipe.features.timeline import Integers, Mask, Timeline, microseconds, number_entities
 from raypipe.features.view import Aggregate, FeatureView
 
@@ -78,13 +79,13 @@ def _prepare(spine: pa.Table, at: str, rows: pa.Table, view: FeatureView) -> tup
     of = f"source `{view.source}`"
     moments, has_moment = microseconds(column(spine, at, of="the spine"))
     event, has_event = microseconds(column(rows, "event_at", of=of))
-    known, has_known = microseconds(column(rows, "known_at", of=of))
+    learned, has_known = microseconds(column(rows, "known_at", of=of))
     ours, theirs = number_entities(spine, rows, view.entity, source=view.source)
     kept = has_event & has_known & (theirs >= 0)
     if not kept.all():
         rows = rows.filter(pa.array(kept))
-        event, known, theirs = event[kept], known[kept], theirs[kept]
-    source = _Source(rows, theirs, event, known, np.maximum(event, known))
+        event, learned, theirs = event[kept], learned[kept], theirs[kept]
+    source = _Source(rows, theirs, event, learned, np.maximum(event, learned))
     return moments, np.where(has_moment, ours, -1), source
 
 
@@ -96,7 +97,7 @@ def _timelines(source: _Source) -> tuple[Timeline, Timeline]:
     return Timeline.of(source.entities, source.visible), happened
 
 
-def _latest(moments: Integers, entities: Integers, source: _Source, view: FeatureView) -> list[pa.Array]:
+def _latest(moments: Integers, entities: Integers, source: _Source, view: FeatureView) -> list[pa.Array[Any]]:
     assert view.ttl is not None
     visible, happened = _timelines(source)
     recency = _by_recency(source, happened, view)
@@ -111,7 +112,7 @@ def _latest(moments: Integers, entities: Integers, source: _Source, view: Featur
     found[found] = (source.entities[row] == entities[found]) & fresh
     chosen = np.zeros(len(found), np.int64)
     chosen[found] = newest[position[found]]
-    indices = pa.array(chosen, mask=~found)
+    indices: Any = pa.array(chosen, mask=~found)
     of = f"source `{view.source}`"
     return [
         feature_values(column(source.rows, name, of=of), name=f"column {name!r} of {of}").take(indices)
@@ -122,17 +123,17 @@ def _latest(moments: Integers, entities: Integers, source: _Source, view: Featur
 def _by_recency(source: _Source, happened: Timeline, view: FeatureView) -> Integers:
     """Return row numbers ordered by (entity, event_at, known_at, content): no two different rows are ever equal."""
     order = happened.order
-    entities, event, known = source.entities, source.event, source.known
+    entities, event, learned = source.entities, source.event, source.known
     if not _repeats(order, entities, event).any():
         return order
-    order = np.lexsort((known, event, entities))
-    if not _repeats(order, entities, event, known).any():
+    order = np.lexsort((learned, event, entities))
+    if not _repeats(order, entities, event, learned).any():
         return order
     names = [n for n in ("event_id",) if n in source.rows.column_names] + list(view.columns)
     content = [
         pc.rank(column(source.rows, n, of=f"source `{view.source}`"), tiebreaker="dense").to_numpy() for n in names
     ]
-    return np.lexsort((*reversed(content), known, event, entities))
+    return np.lexsort((*reversed(content), learned, event, entities))
 
 
 def _repeats(order: Integers, *keys: Integers) -> Mask:
@@ -143,12 +144,12 @@ def _repeats(order: Integers, *keys: Integers) -> Mask:
     return equal
 
 
-def _windows(moments: Integers, entities: Integers, source: _Source, view: FeatureView) -> list[pa.Array]:
+def _windows(moments: Integers, entities: Integers, source: _Source, view: FeatureView) -> list[pa.Array[Any]]:
     visible, happened = _timelines(source)
     entered = visible.position(entities, moments)
     unknown = entities < 0
     positions: dict[int, Integers] = {}
-    features = []
+    features: list[pa.Array[Any]] = []
     for aggregate in view.aggregate.values():
         over = aggregate.over // _MICROSECOND
         if over not in positions:
@@ -191,8 +192,8 @@ def _aggregate(
         rows = alive.sum(counts.astype(np.int64)).astype(np.float64)
         return rows, np.zeros(len(rows), np.bool_)
     values = evaluate(source.rows, expression, of=f"source `{view.source}`")
-    measured = counts & pc.is_valid(values).to_numpy(zero_copy_only=False)
-    amounts = np.where(measured, pc.fill_null(values, 0.0).to_numpy(), 0.0)
+    measured = counts & known(values)
+    amounts = np.where(measured, values.fill_null(0.0).to_numpy(), 0.0)
     number = alive.sum(measured.astype(np.int64))
     total = join({place: alive.sum(digit) for place, digit in split(amounts).items()}, len(number))
     if aggregate.mean:

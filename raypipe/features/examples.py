@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +57,7 @@ def build_examples(
     for view in features.views:
         joined = join_as_of(joined, at="__prediction_at", rows=_rows_of(view, sources), view=view)
     known_at, truth = _labels(spine, label, label_rows)
-    columns = {
+    columns: dict[str, Any] = {
         "event_id": column(spine, "event_id", of="the spine"),
         "event_at": _times(spine, "event_at", of="the spine"),
         "prediction_at": joined.column("__prediction_at"),
@@ -77,7 +78,7 @@ def examples_schema(
     ).schema
 
 
-def prediction_times(spine: pa.Table, moment: Moment) -> pa.Array:
+def prediction_times(spine: pa.Table, moment: Moment) -> pa.Array[Any]:
     """Return when each spine row is predicted: timestamp in UTC microseconds, null where its column is.
 
     Raises
@@ -112,7 +113,7 @@ def _check_names(features: FeaturesSpec) -> None:
             raise ConfigError(f"{names.count(name)} features are named {name!r}: rename all but one", key=name)
 
 
-def _labels(spine: pa.Table, label: LabelSpec, rows: pa.Table) -> tuple[pa.Array, pa.Array]:
+def _labels(spine: pa.Table, label: LabelSpec, rows: pa.Table) -> tuple[pa.Array[Any], pa.Array[Any]]:
     """Return when each spine row's label was known, and the label; both null where there is none."""
     of = f"source `{label.source}`"
     ours = pa.table(
@@ -137,9 +138,9 @@ def _labels(spine: pa.Table, label: LabelSpec, rows: pa.Table) -> tuple[pa.Array
     chosen = np.full(spine.num_rows, -1, np.int64)
     # Of repeated rows the last assignment stays, which is the last known.
     chosen[column(pairs, "row", of=of).to_numpy()] = np.arange(pairs.num_rows)
-    indices = pa.array(chosen, mask=chosen < 0)
+    indices: Any = pa.array(chosen, mask=chosen < 0)
     return column(pairs, "known_at", of=of).take(indices), column(pairs, "value", of=of).take(indices)
 
 
-def _times(table: pa.Table, name: str, *, of: str) -> pa.Array:
+def _times(table: pa.Table, name: str, *, of: str) -> pa.Array[Any]:
     return column(table, name, of=of).cast(TIMESTAMP, safe=False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,7 +25,7 @@ _COMPARE = {
 }
 
 
-def column(table: pa.Table, name: str, *, of: str) -> pa.Array:
+def column(table: pa.Table, name: str, *, of: str) -> pa.Array[Any]:
     """Return one column in one piece, dictionary-encoded and large strings as plain strings.
 
     Parameters
@@ -45,10 +48,17 @@ def column(table: pa.Table, name: str, *, of: str) -> pa.Array:
         values = values.cast(values.type.value_type)
     if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
         values = values.cast(pa.string())
-    return values
+    found: pa.Array[Any] = values
+    return found
 
 
-def numbers(values: pa.Array, *, name: str) -> pa.Array:
+def known(values: pa.Array[Any]) -> npt.NDArray[np.bool_]:
+    """Return where there is a value, as a numpy mask."""
+    mask: npt.NDArray[np.bool_] = values.is_valid().to_numpy(zero_copy_only=False)
+    return mask
+
+
+def numbers(values: pa.Array[Any], *, name: str) -> pa.Array[Any]:
     """Return the values as float64; what is not finite is not a measurement and becomes null.
 
     Integers beyond 2**53 lose their last digits, as in any float64.
@@ -65,7 +75,8 @@ def numbers(values: pa.Array, *, name: str) -> pa.Array:
             key=name,
         )
     floats = values.cast(pa.float64(), safe=False)
-    return pc.if_else(pc.is_finite(floats), floats, pa.scalar(None, pa.float64()))
+    finite: pa.Array[Any] = pc.if_else(pc.is_finite(floats), floats, pa.scalar(None, pa.float64()))
+    return finite
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -75,7 +86,7 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
-def evaluate(table: pa.Table, expression: Expression, *, of: str) -> pa.Array:
+def evaluate(table: pa.Table, expression: Expression, *, of: str) -> pa.Array[Any]:
     """Return the expression's value for every row: float64, null where the column is null or not finite.
 
     Raises
@@ -97,8 +108,8 @@ def evaluate(table: pa.Table, expression: Expression, *, of: str) -> pa.Array:
     return _COMPARE[expression.operator](values, pa.scalar(expression.value, pa.float64())).cast(pa.float64())
 
 
-def feature_values(values: pa.Array, *, name: str) -> pa.Array:
-    """Return a source's column as a feature: integers and decimals as float64, times in UTC microseconds, else as is."""
+def feature_values(values: pa.Array[Any], *, name: str) -> pa.Array[Any]:
+    """Return a column as a feature: integers and decimals as float64, times in UTC microseconds, else as it is."""
     kind = values.type
     if pa.types.is_timestamp(kind):
         return values.cast(TIMESTAMP, safe=False)

@@ -6,14 +6,14 @@ Knows entity numbers and microseconds; does not know what the rows hold.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raypipe.errors import ConfigError
-from raypipe.features.expression import TIMESTAMP, column
+from raypipe.features.expression import TIMESTAMP, column, known
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -60,7 +60,7 @@ class Timeline:
         return found
 
 
-def microseconds(values: pa.Array) -> tuple[Integers, Mask]:
+def microseconds(values: pa.Array[Any]) -> tuple[Integers, Mask]:
     """Return times as int64 microseconds since 1970 UTC (0 where null), and where they are known.
 
     Raises
@@ -71,8 +71,7 @@ def microseconds(values: pa.Array) -> tuple[Integers, Mask]:
     if not (pa.types.is_timestamp(values.type) or pa.types.is_null(values.type)):
         raise ConfigError(f"a timestamp is needed, and this column is of type {values.type}", key="timestamp")
     times = values.cast(TIMESTAMP, safe=False).cast(pa.int64())
-    known = pc.is_valid(times).to_numpy(zero_copy_only=False)
-    return pc.fill_null(times, 0).to_numpy(), known
+    return times.fill_null(0).to_numpy(), known(times)
 
 
 def number_entities(
@@ -97,14 +96,14 @@ def number_entities(
         if distinct * size * (total + 1) >= _LARGEST:
             dense, numbers = np.unique(numbers, return_inverse=True)
             distinct = len(dense)
-        null |= pc.is_null(encoded).to_numpy(zero_copy_only=False)
-        numbers = numbers * size + pc.fill_null(encoded.indices.cast(pa.int64()), 0).to_numpy()
+        null |= ~known(encoded.indices)
+        numbers = numbers * size + encoded.indices.cast(pa.int64()).fill_null(0).to_numpy()
         distinct *= size
     numbers[null] = -1
     return numbers[: spine.num_rows], numbers[spine.num_rows :]
 
 
-def _same_type(left: pa.Array, right: pa.Array, key: str, source: str) -> tuple[pa.Array, pa.Array]:
+def _same_type(left: pa.Array[Any], right: pa.Array[Any], key: str, source: str) -> tuple[pa.Array[Any], pa.Array[Any]]:
     if pa.types.is_integer(left.type) and pa.types.is_integer(right.type):
         left, right = left.cast(pa.int64()), right.cast(pa.int64())
     if pa.types.is_null(left.type):

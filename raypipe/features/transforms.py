@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Any, Literal, assert_never
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -145,7 +145,7 @@ def _fit_column(column: Column, profile: ColumnProfile, time_zone: str) -> Numer
             assert_never(column.type)
 
 
-def _write_numeric(state: Numeric, values: pa.ChunkedArray, out: np.ndarray) -> None:
+def _write_numeric(state: Numeric, values: pa.ChunkedArray[Any], out: np.ndarray) -> None:
     numbers = values.cast(pa.float64(), safe=False).to_numpy()
     missing = ~np.isfinite(numbers)
     scaled = np.clip((np.where(missing, state.mean, numbers) - state.mean) / state.scale, -CLIP, CLIP)
@@ -153,7 +153,7 @@ def _write_numeric(state: Numeric, values: pa.ChunkedArray, out: np.ndarray) -> 
     out[:, 1] = missing
 
 
-def _write_category(state: Category, values: pa.ChunkedArray, out: np.ndarray) -> None:
+def _write_category(state: Category, values: pa.ChunkedArray[Any], out: np.ndarray) -> None:
     known = len(state.values)
     found = pc.index_in(values, value_set=pa.array(state.values, pa.string()))
     slots = found.fill_null(known).to_numpy()
@@ -162,9 +162,10 @@ def _write_category(state: Category, values: pa.ChunkedArray, out: np.ndarray) -
     out[np.arange(len(slots)), slots] = 1.0
 
 
-def _write_clock(state: Clock, values: pa.ChunkedArray, out: np.ndarray) -> None:
+def _write_clock(state: Clock, values: pa.ChunkedArray[Any], out: np.ndarray) -> None:
     missing = values.is_null().to_numpy()
-    local = pc.local_timestamp(values.cast(pa.timestamp("us", state.time_zone)))
+    zoned: Any = values.cast(pa.timestamp("us", state.time_zone))
+    local = pc.local_timestamp(zoned)
     micros = local.cast(pa.int64()).fill_null(0).to_numpy()
     angle = (micros % _DAY_US) * (2 * math.pi / _DAY_US)
     for i, harmonic in enumerate(_HARMONICS):

@@ -143,6 +143,30 @@ def infer_answer(request: InferRequest, scores: np.ndarray, origin: Origin, *, r
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def infer_body(table: pa.Table, columns: Sequence[Column]) -> bytes:
+    """Return the request that `parse_infer` reads back as the same rows: what a client sends."""
+    inputs = [
+        {"name": c.name, "shape": [table.num_rows], "datatype": _NATIVE[c.type], "data": table[c.name].to_pylist()}
+        for c in columns
+    ]
+    return orjson.dumps({"inputs": inputs}, option=orjson.OPT_UTC_Z)
+
+
+def parse_scores(answer: bytes) -> tuple[str, np.ndarray]:
+    """Return the version that answered and its scores, float64 of shape (n,), NaN where it sent null.
+
+    Raises
+    ------
+    BadRequest
+        When `answer` is not what `infer_answer` writes.
+    """
+    try:
+        body = orjson.loads(answer)
+        return str(body["model_version"]), np.array(body["outputs"][0]["data"], dtype=np.float64)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise BadRequest(f"{answer[:200]!r} is not an answer of the Open Inference Protocol") from error
+
+
 def model_metadata(name: str, versions: Sequence[str], columns: Sequence[Column]) -> bytes:
     """Return a model's metadata; the leading dimension -1 says that a request may have any number of rows."""
     inputs = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field
 
 from raypipe.spec import Duration, Spec
@@ -14,5 +16,5 @@ class ReleaseSpec(Spec):
     """Gateway replicas, each with the champion in its own process."""
     cpus_per_replica: float = Field(default=0.5, gt=0)
     """Logical CPUs that Ray reserves for a gateway replica."""
-    deadline: Duration = Field(default="5m", validate_default=True)  # type: ignore[assignment]
+    deadline: Duration = timedelta(minutes=5)
     """How long the candidate may take to be loaded and to pass its smoke test in every replica."""

@@ -48,7 +48,7 @@ class CodePackage:
         ConfigError
             When `root` has neither such a package nor such a module, or the module lacks the function.
         """
-        module, function = entrypoint.split(":")
+        module = entrypoint.partition(":")[0]
         top = module.split(".")[0]
         if (root / top / "__init__.py").is_file():
             paths = sorted(p for p in (root / top).rglob("*.py") if "__pycache__" not in p.parts)
@@ -145,10 +145,10 @@ class _Finder:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        if level == 0 and name.split(".")[0] == self.top:
-            module = importlib.import_module(f"{self.space}.{name}")
-            if not fromlist:
-                return sys.modules[f"{self.space}.{self.top}"]
+        if level == 0 and name.partition(".")[0] == self.top:
             name = f"{self.space}.{name}"
-            del module
+            if not fromlist:
+                # `import a.b` binds a.
+                importlib.import_module(name)
+                return sys.modules[f"{self.space}.{self.top}"]
         return builtins.__import__(name, scope, local, fromlist or (), level)

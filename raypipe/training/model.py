@@ -5,6 +5,7 @@ A model maps float32 inputs (n, d) to logits (n,). Randomness is seeded inside a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -70,6 +71,14 @@ def build(spec: ModelSpec, inputs: int, code: CodePackage | None = None, seed: i
                 return model
             case _:
                 assert_never(spec)
+
+
+def learning_rate(spec: ModelSpec, epoch: int) -> float:
+    """Return the rate of an epoch (from 0), which falls from the spec's rate along half a cosine.
+
+    Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, with one cycle and a lower end of 0.
+    """
+    return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / spec.epochs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,16 @@ future teach the past (measured on the flights of 2013: AUC .796 at random, .769
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_TIMESTAMP = pa.timestamp("us", "UTC")
 
-def cut_at(prediction_times: pa.ChunkedArray | pa.Array, validation_rate: float) -> datetime:
+
+def cut_at(prediction_times: pa.ChunkedArray[Any] | pa.Array[Any], validation_rate: float) -> datetime:
     """Return the time from which on about `validation_rate` of the predictions are made.
 
     Parameters
@@ -29,11 +32,8 @@ def cut_at(prediction_times: pa.ChunkedArray | pa.Array, validation_rate: float)
     ValueError
         When there are no examples, or all are of one instant: there is no past to learn from.
     """
-    micros = (
-        np.sort(prediction_times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(zero_copy_only=False))
-        if isinstance(prediction_times, pa.Array)
-        else np.sort(prediction_times.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy())
-    )
+    times = pa.chunked_array([prediction_times]) if isinstance(prediction_times, pa.Array) else prediction_times
+    micros = np.sort(times.cast(_TIMESTAMP).cast(pa.int64()).to_numpy())
     if not len(micros) or micros[0] == micros[-1]:
         raise ValueError(
             f"{len(micros)} labelled examples of one instant cannot be split by time: ingest a longer period"
@@ -46,7 +46,7 @@ def cut_at(prediction_times: pa.ChunkedArray | pa.Array, validation_rate: float)
 
 def training_rows(examples: pa.Table, cut: datetime) -> pa.Table:
     """Return the examples predicted before `cut` whose label was known by then."""
-    at = pa.scalar(cut, pa.timestamp("us", "UTC"))
+    at = pa.scalar(cut, _TIMESTAMP)
     matured = pc.and_kleene(
         pc.less(examples.column("prediction_at"), at), pc.less_equal(examples.column("known_at"), at)
     )
@@ -55,6 +55,6 @@ def training_rows(examples: pa.Table, cut: datetime) -> pa.Table:
 
 def validation_rows(examples: pa.Table, cut: datetime) -> pa.Table:
     """Return the examples predicted at `cut` or later whose label is known by now."""
-    at = pa.scalar(cut, pa.timestamp("us", "UTC"))
+    at = pa.scalar(cut, _TIMESTAMP)
     later = pc.greater_equal(examples.column("prediction_at"), at)
     return examples.filter(pc.and_kleene(later, examples.column("label").is_valid()))

@@ -11,21 +11,20 @@ from raypipe.contracts.contract import Contract
 
 TIMESTAMP = pa.timestamp("us", "UTC")
 
-DEAD_LETTERS = pa.schema(
-    {
-        "letter_id": pa.string(),
-        "source": pa.string(),
-        "raw": pa.string(),
-        "reasons": pa.list_(pa.string()),
-        "source_position": pa.string(),
-        "contract_version": pa.string(),
-        "generation": pa.int64(),
-        "known_at": TIMESTAMP,
-        "replayed_at": TIMESTAMP,
-    }
-)
+_LETTER_COLUMNS: dict[str, pa.DataType] = {
+    "letter_id": pa.string(),
+    "source": pa.string(),
+    "raw": pa.string(),
+    "reasons": pa.list_(pa.string()),
+    "source_position": pa.string(),
+    "contract_version": pa.string(),
+    "generation": pa.int64(),
+    "known_at": TIMESTAMP,
+    "replayed_at": TIMESTAMP,
+}
+DEAD_LETTERS = pa.schema(_LETTER_COLUMNS)
 
-_EVENT_COLUMNS = {
+_EVENT_COLUMNS: dict[str, pa.DataType] = {
     "event_id": pa.string(),
     "event_at": TIMESTAMP,
     "known_at": TIMESTAMP,
@@ -38,8 +37,8 @@ _EVENT_COLUMNS = {
 
 def events_table(store: Store, source: str, contract: Contract) -> LakeTable:
     """Return the table of a source's accepted events, a directory for each event date."""
-    own = {f.name: f.type for f in contract.fields}
-    schema = pa.schema({**own, **_EVENT_COLUMNS})
+    columns: dict[str, pa.DataType] = {f.name: f.type for f in contract.fields}
+    schema = pa.schema(columns | _EVENT_COLUMNS)
     return LakeTable(store, f"events/{source}", schema, partition_by=("event_date",))
 
 
@@ -50,15 +49,11 @@ def dead_letters_table(store: Store) -> LakeTable:
 
 def examples_table(store: Store, pipeline: str, columns: tuple[Column, ...]) -> LakeTable:
     """Return the table of a pipeline's training examples."""
-    features = {c.name: c.arrow for c in columns}
-    schema = pa.schema(
-        {
-            "event_id": pa.string(),
-            "event_at": TIMESTAMP,
-            "prediction_at": TIMESTAMP,
-            "known_at": TIMESTAMP,
-            **features,
-            "label": pa.float64(),
-        }
-    )
-    return LakeTable(store, f"examples/{pipeline}", schema)
+    own: dict[str, pa.DataType] = {
+        "event_id": pa.string(),
+        "event_at": TIMESTAMP,
+        "prediction_at": TIMESTAMP,
+        "known_at": TIMESTAMP,
+    }
+    features: dict[str, pa.DataType] = {c.name: c.arrow for c in columns}
+    return LakeTable(store, f"examples/{pipeline}", pa.schema(own | features | {"label": pa.float64()}))

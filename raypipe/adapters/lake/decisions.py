@@ -14,19 +14,18 @@ from raypipe.adapters.lake.tables import LakeTable
 from raypipe.decision import Decision, follow
 from raypipe.errors import GenerationMoved
 
-SCHEMA = pa.schema(
-    {
-        "stream": pa.string(),
-        "generation": pa.int64(),
-        "at": pa.timestamp("us", "UTC"),
-        "who": pa.string(),
-        "what": pa.string(),
-        "why": pa.string(),
-        "evidence": pa.string(),
-        "previous_hash": pa.string(),
-        "hash": pa.string(),
-    }
-)
+_COLUMNS: dict[str, pa.DataType] = {
+    "stream": pa.string(),
+    "generation": pa.int64(),
+    "at": pa.timestamp("us", "UTC"),
+    "who": pa.string(),
+    "what": pa.string(),
+    "why": pa.string(),
+    "evidence": pa.string(),
+    "previous_hash": pa.string(),
+    "hash": pa.string(),
+}
+SCHEMA = pa.schema(_COLUMNS)
 
 
 class Decisions:

@@ -5,9 +5,7 @@ Knows names, sizes and partition values. Does not know Delta, nor how a file is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 import pyarrow as pa
 
@@ -23,14 +21,14 @@ class DataFile:
     rows, size_bytes
         As the table's log states them.
     partition
-        Partition column to its value as text (`{"event_date": "2013-01-01"}`), None for null; the file itself may
-        lack these columns.
+        Partition columns with their values as text (`(("event_date", "2013-01-01"),)`), None for null; the file itself
+        may lack these columns.
     """
 
     uri: str
     rows: int
     size_bytes: int
-    partition: Mapping[str, str | None]
+    partition: tuple[tuple[str, str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +43,6 @@ class TableFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeRange:
-    """The first and the last time in one column of one file, and how many rows have none.
-
-    `first` and `last` are aware UTC, both None when every row is null.
-    """
-
-    column: str
-    first: datetime | None
-    last: datetime | None
-    nulls: int
-
-
-@dataclass(frozen=True, slots=True)
 class WrittenFile:
     """One Parquet file that a worker wrote and nobody has committed yet.
 
@@ -69,12 +54,9 @@ class WrittenFile:
         What the file holds.
     partition
         Partition columns with their values as text, in the table's order; empty for an unpartitioned table.
-    times
-        Ranges of time columns, for the table's log to skip files by.
     """
 
     path: str
     rows: int
     size_bytes: int
     partition: tuple[tuple[str, str | None], ...] = ()
-    times: tuple[TimeRange, ...] = ()

@@ -15,20 +15,20 @@ import pyarrow.compute as pc
 
 from raypipe.adapters.lake.store import Store, StoredObject
 from raypipe.adapters.lake.tables import LakeTable
+from raypipe.contracts.formats import Format
 
-SCHEMA = pa.schema(
-    {
-        "source": pa.string(),
-        "generation": pa.int64(),
-        "position": pa.int64(),
-        "uri": pa.string(),
-        "format": pa.string(),
-        "etag": pa.string(),
-        "size_bytes": pa.int64(),
-        "modified_at": pa.timestamp("us", "UTC"),
-        "known_at": pa.timestamp("us", "UTC"),
-    }
-)
+_COLUMNS: dict[str, pa.DataType] = {
+    "source": pa.string(),
+    "generation": pa.int64(),
+    "position": pa.int64(),
+    "uri": pa.string(),
+    "format": pa.string(),
+    "etag": pa.string(),
+    "size_bytes": pa.int64(),
+    "modified_at": pa.timestamp("us", "UTC"),
+    "known_at": pa.timestamp("us", "UTC"),
+}
+SCHEMA = pa.schema(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ManifestEntry:
     generation: int
     position: int
     uri: str
-    format: str
+    format: Format
     etag: str
     size_bytes: int
     modified_at: datetime
@@ -71,7 +71,7 @@ class Manifests:
         return tuple(ManifestEntry(**row) for row in rows.to_pylist())
 
     def commit(
-        self, source: str, generation: int, objects: Sequence[tuple[StoredObject, str]], known_at: datetime
+        self, source: str, generation: int, objects: Sequence[tuple[StoredObject, Format]], known_at: datetime
     ) -> tuple[ManifestEntry, ...]:
         """Commit and return the manifest `generation` of a source.
 

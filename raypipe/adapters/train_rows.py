@@ -1,0 +1,164 @@
+"""The examples of a training on a Ray cluster: profiled, turned into matrices and scored where they lie.
+
+Tasks know only a file's URI and read it themselves, so rows meet the driver only as sums, times and scores. Knows Ray
+Data and the store; what is computed per file are pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+
+from raypipe import scoring
+from raypipe.adapters.lake.store import Store
+from raypipe.adapters.ray_map import map_tasks, quiet
+from raypipe.bundle import Bundle, digest_of, pack, unpack
+from raypipe.columns import Column, column_type
+from raypipe.errors import RaypipeError
+from raypipe.features.transforms import TransformState
+from raypipe.profile import Profile
+from raypipe.stats.metrics import binary_metrics
+from raypipe.training.split import cut_at, training_rows, validation_rows
+
+_EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Files of one version of a training table.
+
+    Parameters
+    ----------
+    uris
+        Parquet files, in a fixed order.
+    columns
+        The model's inputs, in order.
+    """
+
+    store: Store
+    uris: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @staticmethod
+    def of(store: Store, uris: Sequence[str], names: Sequence[str]) -> Examples:
+        """Return the examples in these files; the columns' types are those of the first.
+
+        Raises
+        ------
+        RaypipeError
+            When there are no files.
+        """
+        if not uris:
+            raise RaypipeError("there are no training examples: ingest rows of the spine first")
+        filesystem, path = store.filesystem(uris[0])
+        schema = pq.read_schema(path, filesystem=filesystem)
+        return Examples(store, tuple(uris), tuple(Column(n, column_type(schema.field(n).type)) for n in names))
+
+    def read(self, uri: str, names: Sequence[str] | None = None) -> pa.Table:
+        """Return one file's rows: the inputs in their types, clocks, label and event id; or only those named."""
+        filesystem, path = self.store.filesystem(uri)
+        inputs = [c.name for c in self.columns]
+        wanted = list(names or ("event_id", "prediction_at", "known_at", "label", *inputs))
+        table = pq.read_table(path, columns=wanted, filesystem=filesystem, partitioning=None)
+        types = {c.name: c.arrow for c in self.columns}
+        return table.select(wanted).cast(pa.schema([(n, types.get(n, table.schema.field(n).type)) for n in wanted]))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a bundle did on rows it has not seen.
+
+    Parameters
+    ----------
+    rows, positives
+        Labelled rows, and those whose label is 1.
+    metrics
+        By name; None where nothing can be told.
+    """
+
+    rows: int
+    positives: int
+    metrics: Mapping[str, float | None]
+
+
+def evaluate(examples: Examples, bundle: Bundle, cut: datetime) -> Evaluation:
+    """Return how the bundle does on the labelled rows predicted at `cut` or later, scored on the cluster.
+
+    Raises
+    ------
+    BundleRefused
+        When the bundle's weights are not those of its architecture.
+    """
+    score = partial(_score_file, examples=examples, files=pack(bundle), cut=cut)
+    parts = sorted(map_tasks(score, examples.uris), key=lambda part: part[0])
+    labels = np.concatenate([part[1] for part in parts])
+    scores = np.concatenate([part[2] for part in parts])
+    return Evaluation(len(labels), int(labels.sum()), binary_metrics(labels, scores, bundle.threshold))
+
+
+def cut_of(examples: Examples, validation_rate: float) -> datetime:
+    """Return the time that splits the labelled rows; eight bytes a row come to this process."""
+    with ThreadPoolExecutor(4) as pool:
+        tables = pool.map(partial(examples.read, names=("prediction_at", "label")), examples.uris)
+        times = pa.concat_tables(t.filter(t.column("label").is_valid()).select(["prediction_at"]) for t in tables)
+    try:
+        return cut_at(times.column("prediction_at"), validation_rate)
+    except ValueError as error:
+        raise RaypipeError(str(error)) from error
+
+
+def profile_of(examples: Examples, cut: datetime) -> tuple[Profile, pa.Table]:
+    """Return the profile of the training rows, and a few of them."""
+    found = sorted(map_tasks(partial(_profile_file, examples=examples, cut=cut), examples.uris), key=lambda p: p[0])
+    # In the order of the files: the sum of moments depends on order in its last bits.
+    profile = reduce(Profile.merge, (p for _, p, _ in found), Profile.empty())
+    if not profile.rows:
+        raise RaypipeError(
+            f"no label before {cut:%Y-%m-%d %H:%M}Z was known by then, so no row can train: ingest a longer period, or "
+            "lower `training.split.validation`"
+        )
+    return profile, pa.concat_tables(rows for _, _, rows in found).slice(0, _EXAMPLE_ROWS)
+
+
+def _profile_file(uri: str, examples: Examples, cut: datetime) -> tuple[str, Profile, pa.Table]:
+    rows = training_rows(examples.read(uri), cut).select([c.name for c in examples.columns])
+    return uri, Profile.of(rows), rows.slice(0, _EXAMPLE_ROWS)
+
+
+def _score_file(
+    uri: str, examples: Examples, files: Mapping[str, bytes], cut: datetime
+) -> tuple[str, np.ndarray, np.ndarray]:
+    rows = validation_rows(examples.read(uri), cut)
+    if not rows.num_rows:
+        return uri, np.zeros(0), np.zeros(0)
+    scorer = scoring.load(unpack(files, digest_of(files)))
+    return uri, rows.column("label").to_numpy(), scorer.score(rows)
+
+
+def matrices_of(examples: Examples, cut: datetime, transforms: TransformState) -> ray.data.Dataset:
+    """Return the training rows as (x, y) in the cluster's object store, in the order of the files."""
+    dataset = ray.data.from_items([{"uri": uri} for uri in examples.uris], override_num_blocks=len(examples.uris))
+    quiet(dataset.context)
+    dataset.context.execution_options.preserve_order = True
+    options = {"examples": examples, "cut": cut, "transforms": transforms}
+    matrix: Any = _matrix
+    matrices: ray.data.Dataset = dataset.map_batches(
+        matrix, batch_size=1, batch_format="numpy", fn_kwargs=options
+    ).materialize()
+    return matrices
+
+
+def _matrix(
+    batch: dict[str, np.ndarray], examples: Examples, cut: datetime, transforms: TransformState
+) -> dict[str, np.ndarray]:
+    rows = pa.concat_tables(training_rows(examples.read(uri), cut) for uri in batch["uri"])
+    return {"x": transforms.apply(rows), "y": rows.column("label").to_numpy().astype(np.float32)}

@@ -1,0 +1,68 @@
+"""The command line: each noun is a module of its own, imported only when it is asked for.
+
+Knows names and one-line descriptions, so that `raypipe --help` needs no library. A new command is one line in
+`COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from raypipe.errors import RaypipeError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("raypipe.cli.platform", "Start what the environment file says is embedded; repair what died."),
+    "status": ("raypipe.cli.platform", "Show every part: state, address, process, ports. Exit 0 when all are up."),
+    "down": ("raypipe.cli.platform", "End every process that `up` started, and nothing else."),
+    "run": ("raypipe.cli.run", "Ingest, build features, train, validate, register and release."),
+}
+
+
+def build(arguments: list[str]) -> typer.Typer:
+    """Return the application for these arguments: the command they name in full, the others as names only."""
+    app = typer.Typer(
+        help="From raw events to a model that earned its traffic, on one Ray cluster, from one file.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_program)
+    asked = next((a for a in arguments if not a.startswith("-")), None)
+    for name, (module, summary) in COMMANDS.items():
+        if name == asked:
+            commands = importlib.import_module(module).app.registered_commands
+            app.registered_commands += [c for c in commands if (c.name or c.callback.__name__) == name]
+        else:
+            app.command(name, help=summary)(_named_only)
+    return app
+
+
+def _program() -> None:
+    """Hold the options of the program itself: none yet."""
+
+
+def _named_only() -> None:
+    raise AssertionError("a command that is asked for is imported by `build`")
+
+
+def report_errors(action: Callable[[], int | None]) -> int:
+    """Return the action's exit code; an error of ours becomes one sentence on stderr and its own exit code.
+
+    Anything unexpected passes through: a traceback is the right report of a defect.
+    """
+    try:
+        return action() or 0
+    except RaypipeError as error:
+        Console(stderr=True, highlight=False).print(Text(error.message, style="red"), soft_wrap=True)
+        return error.exit_code
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(report_errors(build(sys.argv[1:])))

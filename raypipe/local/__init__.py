@@ -1,0 +1,1 @@
+"""The local platform: the processes that `raypipe up` starts, watches and ends."""

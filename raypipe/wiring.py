@@ -1,0 +1,50 @@
+"""The composition root: what stands behind each port, for the environment at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from raypipe.adapters.features_ray import RayFeatures
+from raypipe.adapters.ingest_ray import RayIngestor
+from raypipe.adapters.lake.bundles import LakeBundles
+from raypipe.adapters.lake.decisions import Decisions
+from raypipe.adapters.lake.store import Store
+from raypipe.adapters.ray_session import connect_ray
+from raypipe.adapters.registry_mlflow import MlflowRegistry
+from raypipe.adapters.serve_control import ServeControl
+from raypipe.adapters.serve_traffic import ServeTraffic
+from raypipe.adapters.train_ray import RayTrainer
+from raypipe.environment import Endpoints
+from raypipe.ports import Backends
+
+
+@contextmanager
+def connect(where: Endpoints) -> Iterator[Backends]:
+    """Yield the backends of an environment, connected to its Ray cluster.
+
+    Raises
+    ------
+    Unavailable, AccessDenied
+        When the cluster does not answer, or refuses the token.
+    """
+    connect_ray(where)
+    store = Store(where.store)
+    bundles = LakeBundles(store)
+    control = ServeControl(where.dashboard_url, where.serve_url, where.ray_token)
+    yield Backends(
+        ingestor=RayIngestor(store, now),
+        features=RayFeatures(store),
+        trainer=RayTrainer(store),
+        bundles=bundles,
+        registry=MlflowRegistry(where.mlflow_uri),
+        traffic=ServeTraffic(control, where, bundles.uri, bundles.get),
+        decisions=Decisions(store),
+        now=now,
+    )
+
+
+def now() -> datetime:
+    """Return the wall time, aware UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,188 @@
+"""The local platform, driven by its command line and broken by force."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raypipe.environment import SecretRef, StoreAddress
+from raypipe.errors import AccessDenied, Unavailable
+from raypipe.local.health import check, require, require_ray, require_storage
+from raypipe.local.platform import first_process
+from raypipe.local.ports import free
+from raypipe.local.processes import alive, marked, platform_id
+from tests.e2e.conftest import LocalPlatform, make_platform
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+PARTS = ("storage", "registry", "ray")
+DRIVER = """
+import sys
+from pathlib import Path
+from raypipe.adapters.ray_session import connect_ray
+from raypipe.config import load_environment
+from raypipe.environment import endpoints, home
+connect_ray(endpoints(load_environment(sys.argv[1]), home()))
+import ray
+@ray.remote
+def where():
+    return ray.util.get_node_ip_address()
+print(ray.get(where.remote()))
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """A platform for this module alone, brought up by two commands at once."""
+    made = make_platform(tmp_path_factory.mktemp("own"))
+    try:
+        both = [made.start("up", "--env", str(made.env_file)) for _ in range(2)]
+        outputs = [p.communicate(timeout=150) for p in both]
+        assert [p.returncode for p in both] == [0, 0], outputs
+        said = "".join(out for out, _ in outputs)
+        assert said.count("ray is up after") == 1, said
+        assert said.count("ray is already up") == 1, said
+        yield made
+    finally:
+        made.down()
+        assert not marked(platform_id(made.home))
+
+
+def kill(own: LocalPlatform, part: str) -> None:
+    process = first_process(own.home, part)
+    assert process is not None
+    assert alive(process)
+    psutil.Process(process.pid).send_signal(signal.SIGKILL)
+
+
+def test_every_part_is_up_on_loopback_only(own: LocalPlatform):
+    status = own.cli("status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert "down" not in status.stdout
+    assert "all interfaces" not in status.stdout
+    assert all(h.up for h in check(own.endpoints))
+
+
+def test_a_second_up_attaches_to_the_same_processes(own: LocalPlatform):
+    before = [first_process(own.home, part) for part in PARTS]
+    again = own.up()
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("is already up") == 3
+    assert [first_process(own.home, part) for part in PARTS] == before
+
+
+def test_up_with_other_settings_asks_for_down_first(own: LocalPlatform, tmp_path: Path):
+    other = tmp_path / "other.yaml"
+    other.write_text(own.env_file.read_text().replace("cpus: 4", "cpus: 5"))
+    result = own.cli("up", "--env", str(other))
+    assert result.returncode == 1
+    assert "up with other settings" in result.stderr
+    assert "raypipe down" in result.stderr
+
+
+def test_the_dashboard_refuses_a_request_without_the_token(own: LocalPlatform):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{own.endpoints.dashboard_url}/api/version", timeout=5)
+    assert refused.value.code == 401
+    refused.value.close()
+
+
+def test_a_driver_connects_and_runs_a_task_on_loopback(own: LocalPlatform):
+    command = [sys.executable, "-c", DRIVER, str(own.env_file)]
+    driver = subprocess.run(command, env=own.variables, capture_output=True, text=True, timeout=60)
+    assert driver.stdout.strip() == "127.0.0.1", driver.stderr
+
+
+def test_wrong_credentials_are_said_to_be_wrong(own: LocalPlatform, tmp_path: Path):
+    (tmp_path / "wrong").write_text("not-the-secret")
+    wrong = SecretRef(file=str(tmp_path / "wrong"))
+    where = own.endpoints
+    with pytest.raises(AccessDenied, match="refuses our token"):
+        require_ray(_replace(where, ray_token=wrong))
+    store = where.store
+    bad = StoreAddress(store.lake, store.endpoint, store.region, store.access_key, wrong)
+    with pytest.raises(AccessDenied, match="refuses these credentials"):
+        require_storage(_replace(where, store=bad))
+    none = StoreAddress("s3://nowhere", store.endpoint, store.region, store.access_key, store.secret_key)
+    with pytest.raises(Unavailable, match="bucket 'nowhere' does not exist"):
+        require_storage(_replace(where, store=none))
+
+
+def test_secrets_are_private_and_in_no_log_and_no_command_line(own: LocalPlatform):
+    files = [f for f in (own.home / "secrets").iterdir() if f.is_file()]
+    assert {f.name for f in files} == {"ray_token", "s3_access_key", "s3_secret_key"}
+    assert (own.home / "secrets").stat().st_mode & 0o777 == 0o700
+    assert all(f.stat().st_mode & 0o777 == 0o600 for f in files)
+    secrets = [(own.home / "secrets" / name).read_text() for name in ("ray_token", "s3_secret_key")]
+    logs = [f for f in [*own.home.rglob("*.log"), *own.home.rglob("*.out"), *own.home.rglob("*.err")] if f.is_file()]
+    assert logs
+    shown = "".join(f.read_text(errors="replace") for f in logs)
+    shown += "".join(" ".join(p.cmdline()) for p in marked(platform_id(own.home)))
+    shown += own.cli("status").stdout
+    assert not [s for s in secrets if s in shown]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_up_repairs_a_part_that_was_killed_and_leaves_the_others(own: LocalPlatform, part: str):
+    before = {name: first_process(own.home, name) for name in PARTS}
+    kill(own, part)
+    status = own.cli("status")
+    assert status.returncode == (0 if part == "ray" and "down" not in status.stdout else 1)
+    result = own.up()
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = {name: first_process(own.home, name) for name in PARTS}
+    assert [name for name in PARTS if before[name] != after[name]] == [part]
+    assert own.cli("status").returncode == 0
+
+
+def test_a_taken_port_is_named_with_its_holder_and_setting(tmp_path: Path):
+    other = make_platform(tmp_path)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", other.spec.registry.port))
+        holder.listen()
+        result = other.up()
+    assert result.returncode == 1
+    assert f"port {other.spec.registry.port} is taken by" in result.stderr
+    assert f"(pid {os.getpid()})" in result.stderr
+    assert f"`registry.port` in {other.env_file}" in result.stderr
+    assert not marked(platform_id(other.home))
+
+
+def test_after_killing_everything_down_leaves_no_process_and_no_port_and_no_stranger_harmed(own: LocalPlatform):
+    stranger = subprocess.Popen(
+        ["ray::IDLE", "-c", "import time; time.sleep(600)"],
+        executable=sys.executable,
+        env={**os.environ, "RAYPIPE_PLATFORM_ID": "somebody-else", "RAYPIPE_PART": "ray"},
+    )
+    try:
+        spec = own.spec
+        ports = (spec.storage.port, spec.registry.port, spec.ray.port, spec.ray.dashboard_port, spec.ray.client_port)
+        for part in PARTS:
+            kill(own, part)
+        result = own.down()
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert not marked(platform_id(own.home))
+        assert all(free(port) for port in ports)
+        assert stranger.poll() is None
+        status = own.cli("status")
+        assert status.returncode == 1
+        with pytest.raises(Unavailable, match="run `raypipe up`"):
+            require(own.endpoints)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def _replace(where, **changes):
+    from dataclasses import replace
+
+    return replace(where, **changes)

@@ -1,0 +1,136 @@
+"""From one generation to the next: forward only, whole or not at all, and never at the champion's cost."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from gateway_fakes import EXAMPLE, Loader, Scorer, reconfigured, user_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raypipe.adapters.gateway_loading import Switch
+from raypipe.adapters.gateway_state import Loaded
+from raypipe.errors import Unavailable
+
+
+@pytest.fixture
+def switch():
+    return reconfigured(Switch(Loader()), user_config(1, "1", ("1", "b1")))
+
+
+def champion(switch):
+    model = switch.state.models["flights"]
+    return model.champion.version if model.champion else None
+
+
+def test_a_prepared_candidate_is_adopted_without_loading_it_again(switch):
+    reconfigured(switch, user_config(2, "1", ("1", "b1"), ("2", "b2")))
+    assert (champion(switch), set(switch.state.models["flights"].versions)) == ("1", {"1", "2"})
+    assert switch.reconfigure(user_config(3, "2", ("1", "b1"), ("2", "b2"))) is None
+    assert (champion(switch), switch.state.generation) == ("2", 3)
+    assert switch._load.loaded == ["b1", "b2"]
+
+
+def test_a_lower_generation_is_ignored(switch):
+    reconfigured(switch, user_config(5, "2", ("2", "b2")))
+    reconfigured(switch, user_config(4, "1", ("1", "b1")))
+    assert (champion(switch), switch.status().wanted) == ("2", 5)
+
+
+@pytest.mark.parametrize("digest", ["bad", "broken", "nan"])
+def test_a_refused_candidate_leaves_the_champion_in_force_and_says_why(switch, digest):
+    reconfigured(switch, user_config(2, "1", ("1", "b1"), ("2", digest)))
+    status = switch.status()
+    assert (champion(switch), status.generation) == ("1", 2)
+    assert list(status.refused) == ["flights/2"]
+    assert status.loaded == {"flights": {"1": "b1"}}
+
+
+def test_a_refused_champion_leaves_the_whole_state_before_in_force(switch):
+    reconfigured(switch, user_config(2, "2", ("1", "b1"), ("2", "bad"), ("3", "b3")))
+    status = switch.status()
+    assert (status.generation, status.wanted, status.champions) == (1, 2, {"flights": "1"})
+    assert "BundleRefused: s3://lake/bad is not bad" in status.refused["flights/2"]
+
+
+def test_a_new_replica_serves_what_it_can_load():
+    switch = reconfigured(Switch(Loader()), user_config(7, "1", ("1", "b1"), ("2", "broken")))
+    assert champion(switch) == "1"
+    assert list(switch.status().refused) == ["flights/2"]
+
+
+def test_the_same_generation_again_retries_only_what_was_refused(switch):
+    config = user_config(2, "2", ("1", "b1"), ("2", "bad"))
+    reconfigured(switch, config)
+    reconfigured(switch, config)
+    assert switch._load.loaded == ["b1", "bad", "bad"]
+    assert switch.reconfigure(user_config(3, "1", ("1", "b1"))) is None
+    assert not switch.status().refused
+
+
+def test_one_generation_never_means_two_things(switch):
+    reconfigured(switch, user_config(1, "2", ("2", "b2")))
+    assert champion(switch) == "1"
+    assert "already orders other traffic" in switch.status().refused["user_config"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, {}, user_config(0, "1", ("1", "b1")), user_config(2, "9", ("1", "b1")), user_config(2, None, surprise=1),
+     user_config(2, "1", ("1", "b1"), ("1", "b2")), user_config(2, "1", ("1", "b1"), name="a/b")],
+)  # fmt: skip
+def test_a_wrong_user_config_is_reported_and_raises_nothing(switch, wrong):
+    assert switch.reconfigure(wrong) is None
+    assert champion(switch) == "1"
+    assert "user_config" in switch.status().refused
+
+
+def test_an_abort_does_not_wait_for_a_candidate_that_hangs(switch):
+    release = threading.Event()
+    load = switch._load
+
+    def hang(address, wanted):
+        return (release.wait(10) and None) or load(address, wanted)
+
+    switch._load = hang
+    work = switch.reconfigure(user_config(2, "2", ("1", "b1"), ("2", "b2")))
+    assert switch.reconfigure(user_config(3, "1", ("1", "b1"))) is None
+    assert (champion(switch), switch.state.generation) == ("1", 3)
+    release.set()
+    work.result(10)
+    assert (champion(switch), switch.state.generation) == ("1", 3)
+
+
+def test_loaders_that_hang_are_noticed_and_refused():
+    release = threading.Event()
+
+    def hang(address, wanted):
+        release.wait(10)
+        return Loaded(Scorer(0.0), EXAMPLE)
+
+    switch = Switch(hang, deadline_s=0.01)
+    reconfigured(switch, user_config(1, "1", ("1", "b1")))
+    assert "loading took more than 0.01 s" in switch.status().refused["flights/1"]
+    switch.check()
+    reconfigured(switch, user_config(2, "2", ("2", "b2")))
+    with pytest.raises(Unavailable, match="2 of 2 loading threads hang"):
+        switch.check()
+    release.set()
+    for future in switch._hung:
+        future.result(10)
+    switch.check()
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["b1", "b2", "bad"])), max_size=8))
+def test_whatever_arrives_in_whatever_order_the_generation_in_force_never_falls(orders):
+    switch = Switch(Loader())
+    in_force = []
+    served = False
+    for generation, digest in orders:
+        reconfigured(switch, user_config(generation, digest, (digest, digest)))
+        in_force.append(switch.state.generation)
+        answers = any(m.champion for m in switch.state.models.values())
+        assert answers or not served
+        served = answers
+    assert in_force == sorted(in_force)

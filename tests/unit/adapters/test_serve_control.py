@@ -1,0 +1,258 @@
+"""Serve's REST API through a fake transport: what is sent, what survives, and what each failure says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+import requests
+import stamina
+from gateway_fakes import user_config
+from requests.adapters import BaseAdapter
+
+from raypipe.adapters.gateway_config import GatewayConfig
+from raypipe.adapters.serve_control import ServeControl
+from raypipe.environment import SecretRef
+from raypipe.errors import AccessDenied, GenerationMoved, Unavailable
+
+THEIRS = {
+    "name": "theirs",
+    "route_prefix": "/theirs",
+    "import_path": "their:app",
+    "runtime_env": {"env_vars": {"A": "b"}},
+}
+
+
+@dataclass
+class Cluster(BaseAdapter):
+    """A dashboard that keeps what it is PUT, and an endpoint whose replicas answer in turn."""
+
+    details: dict = field(default_factory=lambda: {"applications": {}, "target_capacity": None})
+    replicas: dict = field(default_factory=dict)
+    put: list = field(default_factory=list)
+    tokens: list = field(default_factory=list)
+    failure: object = None
+    asked: int = 0
+
+    def send(self, request, **_):
+        answer = requests.Response()
+        answer.request, answer.url, answer.status_code, answer._content = request, request.url, 200, b""
+        if request.url.endswith("/status"):
+            if not self.replicas:
+                raise requests.ConnectionError("refused")
+            replica = list(self.replicas)[self.asked % len(self.replicas)]
+            self.asked += 1
+            answer._content = orjson.dumps({"replica": replica} | self.replicas[replica])
+            return answer
+        self.tokens.append(request.headers.get("Authorization"))
+        if isinstance(self.failure, Exception):
+            raise self.failure
+        if isinstance(self.failure, int):
+            answer.status_code, answer._content = self.failure, b"because"
+        elif request.method == "PUT":
+            self.put.append(orjson.loads(request.body))
+        else:
+            answer._content = orjson.dumps(self.details)
+        return answer
+
+    def close(self):
+        pass
+
+
+def status(generation, *, wanted=None, refused=None):
+    return {
+        "generation": generation,
+        "wanted": wanted or generation,
+        "champions": {"flights": "1"},
+        "loaded": {"flights": {"1": "b1"}},
+        "refused": refused or {},
+    }
+
+
+def application(generation, *, replicas=("a", "b"), state="RUNNING", message="", target=2):
+    gateway = {
+        "status": "HEALTHY" if state == "RUNNING" else "UPDATING",
+        "message": f"{message} of gateway" if message else "",
+        "target_num_replicas": target,
+        "replicas": [{"replica_id": r, "state": "RUNNING"} for r in replicas]
+        + [{"replica_id": "z", "state": "STARTING"}],
+    }
+    config = {"deployments": [{"name": "gateway", "user_config": {"generation": generation}}]}
+    return {
+        "status": state,
+        "message": message,
+        "route_prefix": "/",
+        "deployments": {"gateway": gateway},
+        "deployed_app_config": config,
+    }
+
+
+def foreign(config=THEIRS, route_prefix="/theirs"):
+    return {
+        "status": "RUNNING",
+        "message": "",
+        "route_prefix": route_prefix,
+        "deployments": {},
+        "deployed_app_config": config,
+    }
+
+
+def config(generation):
+    return GatewayConfig.model_validate(user_config(generation, "1", ("1", "b1")))
+
+
+@pytest.fixture
+def cluster():
+    return Cluster()
+
+
+@pytest.fixture
+def control(cluster, tmp_path):
+    (tmp_path / "token").write_text("t0ken\n")
+    session = requests.Session()
+    session.mount("http://", cluster)
+    clock = iter(range(1000))
+    return ServeControl(
+        "http://head:8265/",
+        "http://gateway:8000",
+        SecretRef(file=str(tmp_path / "token")),
+        session=session,
+        now=lambda: float(next(clock)),
+        pause=lambda seconds: None,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting():
+    with stamina.set_testing(True, attempts=2):
+        yield
+
+
+def test_the_first_apply_starts_serve_with_our_application(cluster, control):
+    control.apply(config(1), replicas=2, cpus_per_replica=0.25, host="127.0.0.1", port=8000)
+    (body,) = cluster.put
+    assert body["http_options"] == {"host": "127.0.0.1", "port": 8000}
+    (ours,) = body["applications"]
+    assert (ours["name"], ours["route_prefix"], ours["import_path"]) == ("raypipe", "/", "raypipe.adapters.gateway:app")
+    (gateway,) = ours["deployments"]
+    assert gateway["num_replicas"] == 2
+    assert gateway["ray_actor_options"] == {"num_cpus": 0.25}
+    assert GatewayConfig.model_validate(gateway["user_config"]) == config(1)
+    assert cluster.tokens == ["Bearer t0ken"] * 2
+
+
+def test_applications_and_settings_of_others_survive(cluster, control):
+    grpc = {"port": 9001, "grpc_servicer_functions": ["x:y"]}
+    http = {"host": "0.0.0.0", "port": 8000, "request_timeout_s": 9}
+    cluster.details |= {"http_options": http, "grpc_options": grpc, "proxy_location": "HeadOnly", "target_capacity": 50}
+    imperative = foreign(None, "/imperative")
+    cluster.details["applications"] = {"theirs": foreign(), "by-hand": imperative, "raypipe": application(1)}
+    control.apply(config(2), replicas=1, host="127.0.0.1", port=8000)
+    (body,) = cluster.put
+    assert THEIRS in body["applications"]
+    assert [a["name"] for a in body["applications"]] == ["theirs", "raypipe"]
+    assert {k: body[k] for k in ("http_options", "grpc_options", "proxy_location", "target_capacity")} == {
+        "http_options": http,
+        "grpc_options": grpc,
+        "proxy_location": "HeadOnly",
+        "target_capacity": 50,
+    }
+
+
+def test_only_the_user_config_differs_between_generations(cluster, control):
+    for generation in (1, 2):
+        control.apply(config(generation), replicas=1)
+    first, second = (body["applications"][0] for body in cluster.put)
+    assert first["deployments"][0].pop("user_config") != second["deployments"][0].pop("user_config")
+    assert first == second
+
+
+def test_our_route_in_other_hands_is_refused(cluster, control):
+    cluster.details["applications"] = {"theirs": foreign(route_prefix="/")}
+    with pytest.raises(Unavailable, match="'theirs' already answers at /"):
+        control.apply(config(1), replicas=1)
+    assert not cluster.put
+
+
+def test_serve_on_another_port_is_refused_with_both_ports(cluster, control):
+    cluster.details["http_options"] = {"host": "127.0.0.1", "port": 8100}
+    with pytest.raises(Unavailable, match=r"listens on port 8100, the environment says 8000"):
+        control.apply(config(1), replicas=1, port=8000)
+
+
+def test_a_late_writer_does_not_overwrite_a_newer_generation(cluster, control):
+    cluster.details["applications"] = {"raypipe": application(7)}
+    with pytest.raises(GenerationMoved) as moved:
+        control.apply(config(6), replicas=1)
+    assert (moved.value.expected, moved.value.found) == (6, 7)
+    assert not cluster.put
+
+
+def test_an_observation_counts_what_runs(cluster, control):
+    assert control.observed().status == "NOT_STARTED"
+    cluster.details["applications"] = {"raypipe": application(4, state="UNHEALTHY", message="no memory")}
+    seen = control.observed()
+    assert (seen.status, seen.expected, seen.replicas, seen.generation) == ("UNHEALTHY", 2, ("a", "b"), 4)
+    assert seen.message == "no memory; no memory of gateway"
+
+
+def test_each_replica_is_heard_and_strangers_are_not(cluster, control):
+    cluster.details["applications"] = {"raypipe": application(4)}
+    cluster.replicas = {"a": status(4), "gone": status(3), "b": status(3, wanted=4)}
+    reported = control.reported(control.observed())
+    assert {r: s.generation for r, s in reported.items()} == {"a": 4, "b": 3}
+
+
+def test_waiting_ends_when_every_replica_has_the_generation(cluster, control):
+    cluster.details["applications"] = {"raypipe": application(4)}
+    cluster.replicas = {"a": status(4), "b": status(5)}
+    control.wait_until_in_force(4, deadline_s=3)
+
+
+@pytest.mark.parametrize(
+    ("app", "replicas", "words"),
+    [
+        (application(4), {"a": status(4), "b": status(3, wanted=4)}, "in force in 1 of 2 replicas after 3 s"),
+        (application(4), {}, "in force in 0 of 2 replicas"),
+        (application(4, replicas=(), target=0), {}, "in 0 of 0 replicas"),
+        (
+            application(4),
+            {"a": status(4), "b": status(3, refused={"flights/2": "bytes"})},
+            "refuses .*flights/2: bytes",
+        ),
+        (application(4, state="DEPLOY_FAILED", message="no module"), {}, "cannot run the gateway: no module"),
+        (application(4, state="DEPLOYING", message="starting"), {}, "Serve says DEPLOYING: starting"),
+    ],
+)
+def test_waiting_ends_with_the_reason(cluster, control, app, replicas, words):
+    cluster.details["applications"] = {"raypipe": app}
+    cluster.replicas = replicas
+    with pytest.raises(Unavailable, match=words):
+        control.wait_until_in_force(4, deadline_s=3)
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "words"),
+    [
+        (401, AccessDenied, "refuses this token \\(401\\)"),
+        (403, AccessDenied, "check `token`"),
+        (400, Unavailable, "answers GET with 400: because"),
+        (503, Unavailable, "503: because"),
+        (requests.ConnectionError("refused"), Unavailable, "does not answer .*refused"),
+        (requests.Timeout("slow"), Unavailable, "does not answer .*slow"),
+    ],
+)
+def test_a_failing_dashboard_is_told_in_one_sentence(cluster, control, failure, error, words):
+    cluster.failure = failure
+    with pytest.raises(error, match=words) as told:
+        control.observed()
+    assert "t0ken" not in str(told.value)
+    assert len(cluster.tokens) == (2 if isinstance(failure, requests.ConnectionError) else 1)
+
+
+def test_no_token_means_no_authorization_header(cluster):
+    session = requests.Session()
+    session.mount("http://", cluster)
+    ServeControl("http://head:8265", "http://gateway:8000", session=session).observed()
+    assert cluster.tokens == [None]

@@ -1,0 +1,181 @@
+"""A target becomes the gateway's configuration, and what replicas say becomes an observation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import requests
+from gateway_fakes import COLUMNS, EXAMPLE
+from requests.adapters import BaseAdapter
+
+from raypipe.adapters import serve_traffic
+from raypipe.adapters.gateway_state import GatewayStatus
+from raypipe.adapters.serve_control import Observation
+from raypipe.adapters.serve_traffic import ServeTraffic
+from raypipe.environment import Endpoints, StoreAddress
+from raypipe.protocol import oip
+from raypipe.rollout.spec import ReleaseSpec
+from raypipe.rollout.state import Served, Target
+
+V1, V2 = Served("1", "b1"), Served("2", "b2")
+PIPELINE = SimpleNamespace(spec=SimpleNamespace(name="flights", release=ReleaseSpec(replicas=2, cpus_per_replica=0.25)))
+
+
+@dataclass
+class Control:
+    """Says what it was told to say, and keeps what it is told to apply."""
+
+    seen: Observation = Observation("RUNNING", "", 2, ("a", "b"), 5)
+    replicas: tuple = ()
+    applied: list = field(default_factory=list)
+
+    def observed(self):
+        return self.seen
+
+    def reported(self, observation):
+        return {str(i): status for i, status in enumerate(self.replicas)}
+
+    def apply(self, config, **how):
+        self.applied.append((config, how))
+
+
+@dataclass
+class Endpoint(BaseAdapter):
+    """Answers every request with one score, or fails."""
+
+    score: float = 0.5
+    version: str = "2"
+    status: int = 200
+    failure: Exception | None = None
+    asked: list = field(default_factory=list)
+
+    def send(self, request, **_):
+        self.asked.append((request.url, oip.parse_infer(request.body, COLUMNS).table))
+        if self.failure:
+            raise self.failure
+        answer = requests.Response()
+        origin = oip.Origin("flights", self.version, 5)
+        scored = oip.infer_answer(oip.InferRequest(None, EXAMPLE), np.array([self.score]), origin, request_id="q")
+        answer.status_code, answer._content = self.status, scored
+        return answer
+
+    def close(self):
+        pass
+
+
+def replica(generation=5, champion="1", loaded=(V1, V2), refused=None):
+    digests = {"flights": {s.version: s.digest for s in loaded}}
+    return GatewayStatus(generation, 5, {"flights": champion} if champion else {}, digests, refused or {})
+
+
+@pytest.fixture
+def control():
+    return Control(replicas=(replica(), replica()))
+
+
+@pytest.fixture
+def endpoint():
+    return Endpoint()
+
+
+@pytest.fixture
+def traffic(control, endpoint, monkeypatch):
+    monkeypatch.setattr(serve_traffic.scoring, "load", lambda bundle: bundle)
+    session = requests.Session()
+    session.mount("http://", endpoint)
+    bundle = SimpleNamespace(columns=COLUMNS, example=EXAMPLE, score=lambda table: np.array([0.5]))
+    endpoints = Endpoints(StoreAddress("s3://lake"), "", "", "", "127.0.0.1", 8100, "http://gateway")
+    return ServeTraffic(control, endpoints, lambda d: f"s3://lake/bundles/{d}", lambda d: bundle, session=session)
+
+
+def test_a_target_is_applied_whole(traffic, control):
+    traffic.apply(PIPELINE, Target(5, V1, (V1, V2)))
+    ((config, how),) = control.applied
+    (model,) = config.models
+    assert (config.generation, model.name, model.champion, config.store.lake) == (5, "flights", "1", "s3://lake")
+    assert [(v.version, v.digest, v.bundle) for v in model.loaded] == [
+        ("1", "b1", "s3://lake/bundles/b1"),
+        ("2", "b2", "s3://lake/bundles/b2"),
+    ]
+    assert how == {"replicas": 2, "cpus_per_replica": 0.25, "host": "127.0.0.1", "port": 8100}
+
+
+def test_before_there_is_a_champion_none_is_named(traffic, control):
+    traffic.apply(PIPELINE, Target(1, None, (V1,)))
+    assert control.applied[0][0].models[0].champion is None
+
+
+def test_with_nothing_to_load_nothing_is_ordered(traffic, control):
+    traffic.apply(PIPELINE, Target(2, None, ()))
+    assert not control.applied
+
+
+def test_a_candidate_ready_everywhere_is_tried_with_its_example(traffic, endpoint):
+    seen = traffic.observe(PIPELINE, Target(5, V1, (V1, V2)), smoke=True)
+    assert (seen.expected, seen.prepared, seen.refused, seen.smoke) == (2, 2, None, True)
+    assert seen.smoke_message == "its 1 example rows score as in validation"
+    ((url, table),) = endpoint.asked
+    assert url == "http://gateway/v2/models/flights/versions/2/infer"
+    assert table == EXAMPLE
+
+
+@pytest.mark.parametrize(
+    ("change", "smoke", "words"),
+    [
+        ({"score": 0.5001}, False, "differ by"),
+        ({"score": math.nan}, False, "differ by nan"),
+        ({"version": "1"}, False, "version 1 answered"),
+        ({"status": 500}, False, "with 500"),
+        ({"status": 503}, None, "not ready"),
+        ({"failure": requests.ConnectionError("refused")}, None, "does not answer"),
+    ],
+)
+def test_a_candidate_that_answers_otherwise_fails_and_one_that_does_not_answer_is_not_judged(
+    traffic, endpoint, change, smoke, words
+):
+    for name, value in change.items():
+        setattr(endpoint, name, value)
+    seen = traffic.observe(PIPELINE, Target(5, V1, (V1, V2)), smoke=True)
+    assert seen.smoke is smoke
+    assert words in seen.smoke_message
+
+
+@pytest.mark.parametrize(
+    ("replicas", "prepared", "refused"),
+    [
+        ((replica(),), 1, None),
+        ((replica(), replica(loaded=(V1,))), 1, None),
+        ((replica(), replica(loaded=(V1, Served("2", "other bytes")))), 1, None),
+        ((replica(), replica(loaded=(V1,), refused={"flights/2": "BundleRefused"})), 1, "BundleRefused"),
+        ((replica(), replica(refused={"flights/1": "not the candidate"})), 2, None),
+        ((), 0, None),
+    ],
+)
+def test_a_replica_counts_only_with_the_very_bundle_loaded(traffic, control, endpoint, replicas, prepared, refused):
+    control.replicas = replicas
+    seen = traffic.observe(PIPELINE, Target(5, V1, (V1, V2)), smoke=True)
+    assert (seen.expected, seen.prepared, seen.refused) == (2, prepared, refused)
+    assert bool(endpoint.asked) == (prepared == 2)
+
+
+def test_only_replicas_with_the_champion_of_this_generation_serve_it(traffic, control, endpoint):
+    control.replicas = (replica(champion="2"), replica(champion="2", generation=4), replica(champion="1"))
+    assert traffic.observe(PIPELINE, Target(5, V2, (V2, V1)), smoke=False).serving == 1
+    assert not endpoint.asked
+
+
+def test_a_failed_deployment_refuses_with_serves_reason(traffic, control):
+    control.seen = Observation("DEPLOY_FAILED", "no module", 2, (), 5)
+    seen = traffic.observe(PIPELINE, Target(5, V1, (V1, V2)), smoke=True)
+    assert (seen.prepared, seen.refused) == (0, "no module")
+
+
+def test_without_replicas_nothing_is_ready(traffic, control):
+    control.seen, control.replicas = Observation("NOT_STARTED", "", 0, (), 0), ()
+    seen = traffic.observe(PIPELINE, Target(5, V1, (V1,)), smoke=True)
+    assert (seen.expected, seen.smoke) == (0, None)
+    assert seen.refused is None

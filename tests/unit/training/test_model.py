@@ -1,0 +1,80 @@
+"""The models learn, repeatably, and leave torch's global randomness alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from raypipe.errors import ConfigError
+from raypipe.training.code import CodePackage
+from raypipe.training.model import build, learning_rate, train_epoch
+from raypipe.training.spec import Entrypoint, TabularMlp
+
+SPEC = TabularMlp(width=8, depth=2, dropout=0.2, learning_rate=0.02, epochs=10, batch_size=64)
+
+
+def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    x = torch.randn(512, 4, generator=torch.Generator().manual_seed(1))
+    y = (x[:, 0] + x[:, 1] > 0).float()
+    return list(zip(x.split(64), y.split(64), strict=True))
+
+
+def trained(seed: int, epochs: int = 10) -> tuple[torch.nn.Module, list[float]]:
+    model = build(SPEC, 4, seed=seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=SPEC.learning_rate)
+    return model, [train_epoch(model, optimizer, batches(), seed=seed + e).loss for e in range(epochs)]
+
+
+def test_the_loss_falls() -> None:
+    _, losses = trained(7)
+    assert losses[-1] < 0.3 < losses[0]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
+    (one, _), (again, _), (other, _) = trained(7, 2), trained(7, 2), trained(8, 2)
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert not torch.equal(one.state_dict()["layers.0.weight"], other.state_dict()["layers.0.weight"])
+
+
+def test_training_leaves_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    trained(7, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_depth_zero_is_logistic_regression() -> None:
+    assert sum(p.numel() for p in build(TabularMlp(depth=0), 4).parameters()) == 5
+
+
+def test_one_row_gives_one_logit() -> None:
+    assert build(SPEC, 4).eval()(torch.zeros(1, 4)).shape == (1,)
+
+
+def test_no_rows_have_no_loss() -> None:
+    model = build(SPEC, 4)
+    done = train_epoch(model, torch.optim.SGD(model.parameters(), lr=0.1), [], seed=0)
+    assert math.isnan(done.loss)
+    assert done.rows == 0
+
+
+def test_the_learning_rate_starts_at_the_specs_and_falls() -> None:
+    rates = [learning_rate(SPEC, e) for e in range(10)]
+    assert rates[0] == SPEC.learning_rate
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] > 0
+
+
+def test_an_entrypoint_without_its_source_is_refused() -> None:
+    with pytest.raises(ConfigError, match="without its source"):
+        build(Entrypoint(kind="entrypoint", entrypoint="a:b"), 4)
+
+
+def test_an_entrypoint_that_returns_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text("def build(inputs):\n    return inputs\n")
+    code = CodePackage.of("wrong:build", tmp_path)
+    with pytest.raises(ConfigError, match=r"returned a int: return a torch\.nn\.Module"):
+        build(Entrypoint(kind="entrypoint", entrypoint="wrong:build"), 4, code)
