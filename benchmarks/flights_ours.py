@@ -6,7 +6,7 @@ Every step is the function that the pipeline runs on its workers. Knows configs/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -25,21 +25,21 @@ from raypipe.scoring import Scorer
 from raypipe.training.model import build, learning_rate, train_epoch
 
 
-def accepted_rows(contracts: Mapping[str, Contract]) -> dict[str, pa.Table]:
-    """Return the year's rows of each source that keep its contract, with identity and times."""
+def accepted_rows(contracts: Mapping[str, Contract], last: date) -> dict[str, pa.Table]:
+    """Return the rows of each source until `last` that keep its contract, with identity and times."""
     return {
         source: event_columns(
             check(frame.drop("landed_on").to_arrow(), contracts[source]).accepted,
             contracts[source],
             datetime(2014, 1, 3, tzinfo=UTC),
         )
-        for source, frame in nyc.frames(nyc.FIRST, nyc.LAST).items()
+        for source, frame in nyc.frames(nyc.FIRST, last).items()
     }
 
 
-def our_examples(pipeline: Pipeline) -> pa.Table:
-    """Return one example for each of the 336,776 flights, in order of the natural key."""
-    rows = accepted_rows(pipeline.contracts)
+def our_examples(pipeline: Pipeline, last: date = nyc.LAST) -> pa.Table:
+    """Return one example for each flight scheduled until `last` (UTC day), in order of the natural key."""
+    rows = accepted_rows(pipeline.contracts, last)
     spine = rows[pipeline.spec.features.spine]
     key = pipeline.contracts[pipeline.spec.features.spine].key
     return build_examples(

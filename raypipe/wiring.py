@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from raypipe.adapters.features_ray import RayFeatures
+from raypipe.adapters.examples_ray import RayFeatures
 from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.decisions import Decisions

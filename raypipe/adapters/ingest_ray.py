@@ -256,4 +256,4 @@ def _within(work: _Work, files: Sequence[DataFile]) -> list[DataFile]:
     if window is None or not dates:
         return list(files)
     oldest = (datetime.fromisoformat(min(dates)).date() - window).isoformat()
-    return [f for f in files if (f.partition["event_date"] or oldest) >= oldest]
+    return [f for f in files if (dict(f.partition)["event_date"] or oldest) >= oldest]

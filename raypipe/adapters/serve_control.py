@@ -144,30 +144,10 @@ class ServeControl:
             When another application answers at our route, Serve listens elsewhere, or it refuses the configuration.
         """
         details = self._details()
-        ours = details["applications"].get(APPLICATION)
-        if ours is not None and _generation(ours) > config.generation:
-            raise GenerationMoved(
-                f"Serve runs generation {_generation(ours)}, generation {config.generation} comes too late: "
-                "follow the newer release",
-                stream=APPLICATION,
-                expected=config.generation,
-                found=_generation(ours),
-            )
+        _refuse_late(details, config.generation)
         self._refuse_conflicts(details, port)
         shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
-        application = {
-            "name": APPLICATION,
-            "route_prefix": ROUTE_PREFIX,
-            "import_path": import_path,
-            "deployments": [
-                {
-                    "name": DEPLOYMENT,
-                    "num_replicas": replicas,
-                    "ray_actor_options": {"num_cpus": cpus_per_replica},
-                    "user_config": config.model_dump(mode="json"),
-                }
-            ],
-        }
+        application = _application(config, replicas, cpus_per_replica, import_path)
         body = {"http_options": {"host": host, "port": port}} | shared
         self._call("PUT", body | {"applications": [*_others(details), application]})
 
@@ -201,7 +181,9 @@ class ServeControl:
         while True:
             observation = self.observed()
             reported = self.reported(observation) if observation.status == "RUNNING" else {}
-            refused = sorted({f"{n}: {r}" for s in reported.values() for n, r in s.refused.items()})
+            # A replica that has not heard of this generation yet may still tell why it refused the one before.
+            heard = [s.refused for s in reported.values() if s.wanted >= generation]
+            refused = sorted({f"{name}: {reason}" for refusals in heard for name, reason in refusals.items()})
             if refused:
                 raise self._unavailable(f"a replica refuses generation {generation}: {'; '.join(refused)}")
             if observation.status == "DEPLOY_FAILED":
@@ -274,6 +256,32 @@ class ServeControl:
 
     def _unavailable(self, message: str) -> Unavailable:
         return Unavailable(message, system="serve", address=self._dashboard_url)
+
+
+def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float, import_path: str) -> dict[str, Any]:
+    deployment = {
+        "name": DEPLOYMENT,
+        "num_replicas": replicas,
+        "ray_actor_options": {"num_cpus": cpus_per_replica},
+        "user_config": config.model_dump(mode="json"),
+    }
+    return {
+        "name": APPLICATION,
+        "route_prefix": ROUTE_PREFIX,
+        "import_path": import_path,
+        "deployments": [deployment],
+    }
+
+
+def _refuse_late(details: Mapping[str, Any], generation: int) -> None:
+    found = _generation(details["applications"].get(APPLICATION, {}))
+    if found > generation:
+        raise GenerationMoved(
+            f"Serve runs generation {found}, generation {generation} comes too late: follow the newer release",
+            stream=APPLICATION,
+            expected=generation,
+            found=found,
+        )
 
 
 def _others(details: Mapping[str, Any]) -> list[dict[str, Any]]:

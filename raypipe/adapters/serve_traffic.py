@@ -92,7 +92,9 @@ class ServeTraffic:
         serving = sum(
             s.generation >= target.generation and s.champions.get(name) == candidate.version for s in reported
         )
-        reasons = {s.refused.get(f"{name}/{candidate.version}") or s.refused.get("user_config") for s in reported}
+        # A replica that has not heard of this generation yet may still tell why it refused the one before.
+        heard = [s.refused for s in reported if s.wanted >= target.generation]
+        reasons = {r.get(f"{name}/{candidate.version}") or r.get("user_config") for r in heard}
         refused = "; ".join(sorted(r for r in reasons if r)) or None
         if not smoke or not 0 < seen.expected <= prepared:
             return Observed(seen.expected, prepared, serving, refused)

@@ -131,7 +131,9 @@ def profile_of(examples: Examples, cut: datetime) -> tuple[Profile, pa.Table]:
 
 def _profile_file(uri: str, examples: Examples, cut: datetime) -> tuple[str, Profile, pa.Table]:
     rows = training_rows(examples.read(uri), cut).select([c.name for c in examples.columns])
-    return uri, Profile.of(rows), rows.slice(0, _EXAMPLE_ROWS)
+    whole = rows.drop_null()
+    # Some clients cannot express a null, so an example without any is worth more.
+    return uri, Profile.of(rows), (whole if whole.num_rows else rows).slice(0, _EXAMPLE_ROWS)
 
 
 def _score_file(

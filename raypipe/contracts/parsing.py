@@ -7,23 +7,18 @@ expressions, so that it costs one pass. Knows types. Does not know rules.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 import polars as pl
 import pyarrow as pa
 
 from raypipe.contracts.contract import Field, TimeText
+from raypipe.contracts.rows import year_range
 from raypipe.contracts.times import ISO_DATE, ISO_TIMESTAMP
 
 _INTEGER = r"^-?[0-9]+$"
 _NUMBER = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 # The largest magnitude below which a double holds every integer.
 _EXACT = 2**53
-_EPOCH = date(1970, 1, 1)
-# Years 1 to 9999: what ISO 8601, and Python's datetime, can write.
-_DAYS = ((date(1, 1, 1) - _EPOCH).days, (date(9999, 12, 31) - _EPOCH).days)
-_SECONDS = (_DAYS[0] * 86_400, (_DAYS[1] + 1) * 86_400 - 1)
-_PER_SECOND = {"ms": 1_000, "us": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +88,13 @@ def _typed(raw: pl.Expr, dtype: pl.DataType, field: Field, *, text: bool) -> tup
         case "bool" if text:
             return raw.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean), False
         case "date32[day]" if dtype == pl.Date:
-            return _when(raw.to_physical().is_between(*_DAYS), raw), False
+            return _when(raw.to_physical().is_between(*year_range(pl.Date())), raw), False
         case "date32[day]" if written:
             form = field.text or ISO_DATE
             parsed = raw.str.to_date(form.directives, strict=False)
-            return _when(raw.str.contains(form.pattern) & parsed.to_physical().is_between(*_DAYS), parsed), False
+            return _when(
+                raw.str.contains(form.pattern) & parsed.to_physical().is_between(*year_range(pl.Date())), parsed
+            ), False
         case "timestamp[us, tz=UTC]" if isinstance(dtype, pl.Datetime):
             return _instant(raw, dtype, field.text or ISO_TIMESTAMP)
         case "timestamp[us, tz=UTC]" if written:
@@ -140,9 +137,9 @@ def _instant(raw: pl.Expr, dtype: pl.Datetime, form: TimeText) -> tuple[pl.Expr 
         moment = raw.dt.replace_time_zone("UTC")
     else:
         moment = raw.dt.convert_time_zone("UTC")
+    ticks = raw.to_physical()
     # The lake keeps microseconds, and cutting off nanoseconds would be silent.
-    whole = raw.to_physical() % 1_000 == 0
-    possible = whole if dtype.time_unit == "ns" else _representable(raw, dtype.time_unit)
+    possible = ticks % 1_000 == 0 if dtype.time_unit == "ns" else ticks.is_between(*year_range(dtype))
     return _when(possible, moment.dt.cast_time_unit("us")), False
 
 
@@ -155,9 +152,6 @@ def _written_instant(raw: pl.Expr, form: TimeText) -> pl.Expr:
         moment = pl.coalesce(quick.dt.replace_time_zone("UTC"), slow)
     else:
         moment = raw.str.to_datetime(form.directives, strict=False, time_unit="us").dt.replace_time_zone("UTC")
-    return _when(raw.str.contains(form.pattern) & _representable(moment, "us"), moment)
-
-
-def _representable(moment: pl.Expr, unit: str) -> pl.Expr:
-    per_second = _PER_SECOND[unit]
-    return moment.to_physical().is_between(_SECONDS[0] * per_second, (_SECONDS[1] + 1) * per_second - 1)
+    return _when(
+        raw.str.contains(form.pattern) & moment.to_physical().is_between(*year_range(pl.Datetime("us"))), moment
+    )

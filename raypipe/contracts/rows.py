@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import orjson
@@ -20,6 +21,9 @@ LINE = "\0line"
 
 _MALFORMED: list[tuple[str, pa.DataType]] = [("row", pa.int64()), ("raw", pa.string()), ("reason", pa.string())]
 MALFORMED = pa.schema(_MALFORMED)
+
+_DAYS = ((date(1, 1, 1) - date(1970, 1, 1)).days, (date(9999, 12, 31) - date(1970, 1, 1)).days)
+_PER_SECOND = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +90,13 @@ def is_utf8(data: bytes) -> bool:
     return True
 
 
+def year_range(dtype: pl.Date | pl.Datetime) -> tuple[int, int]:
+    """Return the first and last tick of the years 1 to 9999, which is what ISO 8601 and `datetime` can write."""
+    per_day = 1 if isinstance(dtype, pl.Date) else 86_400 * _PER_SECOND[dtype.time_unit]
+    # In nanoseconds 64 bits end long before those years do.
+    return max(_DAYS[0] * per_day, -(2**63)), min((_DAYS[1] + 1) * per_day - 1, 2**63 - 1)
+
+
 def as_json(frame: pl.DataFrame) -> pl.Series:
     """Return each row as the JSON object it was read as, or its own line.
 
@@ -96,7 +107,7 @@ def as_json(frame: pl.DataFrame) -> pl.Series:
     """
     if LINE in frame.columns:
         return frame[LINE]
-    rows = frame.drop(ROW)
+    rows = _representable(frame.drop(ROW))
     if not rows.columns:
         return pl.Series(["{}"] * frame.height, dtype=pl.String)
     if not all(_encodes(d) for d in rows.dtypes):
@@ -111,9 +122,23 @@ def as_json(frame: pl.DataFrame) -> pl.Series:
 
 
 def _encodes(dtype: pl.DataType) -> bool:
-    utc = not isinstance(dtype, pl.Datetime) or dtype.time_zone in (None, "UTC")
-    simple = dtype.is_integer() or dtype.is_float() or dtype.is_temporal() or dtype in (pl.String, pl.Boolean, pl.Null)
-    return simple and utc and dtype not in (pl.Duration, pl.Time)
+    simple = dtype.is_integer() or dtype.is_float() or dtype in (pl.String, pl.Boolean, pl.Null, pl.Date)
+    return simple or isinstance(dtype, pl.Datetime)
+
+
+def _representable(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with zoned times in UTC, and ticks instead of times where one has no year from 1 to 9999."""
+    changed = []
+    for column in rows.get_columns():
+        if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone not in (None, "UTC"):
+            changed.append(column.dt.convert_time_zone("UTC"))
+        if isinstance(column.dtype, pl.Datetime | pl.Date):
+            ticks = column.to_physical()
+            low, high = year_range(column.dtype)
+            if not ticks.is_between(low, high).all():
+                changed.append(ticks)
+    names = {c.name: c for c in changed}
+    return rows.with_columns(names.values()) if names else rows
 
 
 def _encode_slowly(rows: pl.DataFrame) -> pl.Series:

@@ -106,13 +106,12 @@ def _latest(moments: Integers, entities: Integers, source: _Source, view: Featur
     # Ranks grow from entity to entity, so one running maximum over all of them never crosses a border.
     newest = recency[np.maximum.accumulate(rank[visible.order])]
     position = visible.position(entities, moments) - 1
-    found = position >= 0
+    found = np.flatnonzero(position >= 0)
     row = newest[position[found]]
-    fresh = source.event[row] >= moments[found] - view.ttl // _MICROSECOND
-    found[found] = (source.entities[row] == entities[found]) & fresh
-    chosen = np.zeros(len(found), np.int64)
-    chosen[found] = newest[position[found]]
-    indices: Any = pa.array(chosen, mask=~found)
+    alive = (source.entities[row] == entities[found]) & (source.event[row] >= moments[found] - view.ttl // _MICROSECOND)
+    chosen = np.full(len(position), -1, np.int64)
+    chosen[found[alive]] = row[alive]
+    indices: Any = pa.array(chosen, mask=chosen < 0)
     of = f"source `{view.source}`"
     return [
         feature_values(column(source.rows, name, of=of), name=f"column {name!r} of {of}").take(indices)

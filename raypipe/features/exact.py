@@ -49,6 +49,7 @@ def join(digits: dict[int, Integers], size: int) -> Floats:
     """Return the float64 values of summed digits, right to within two units in the last place.
 
     The result depends only on the exact sum: bit for bit the same whichever values made it, and in any company.
+    Sums beyond 2**1022 may come out infinite.
 
     Parameters
     ----------

@@ -78,6 +78,20 @@ def examples_schema(
     ).schema
 
 
+def source_columns(features: FeaturesSpec, source: str, schema: pa.Schema) -> list[str]:
+    """Return the columns of a source that the views read, in the schema's order; only these need to be loaded."""
+    names = {"event_id", "event_at", "known_at"}
+    for view in (v for v in features.views if v.source == source):
+        names.update(view.entity, view.columns)
+        names.update(e.column for a in view.aggregate.values() if (e := a.mean or a.sum))
+    return [name for name in schema.names if name in names]
+
+
+def label_columns(label: LabelSpec) -> list[str]:
+    """Return the columns of the label's source that a label is made of."""
+    return list(dict.fromkeys(("event_id", "event_at", "known_at", label.from_.column)))
+
+
 def prediction_times(spine: pa.Table, moment: Moment) -> pa.Array[Any]:
     """Return when each spine row is predicted: timestamp in UTC microseconds, null where its column is.
 

@@ -43,13 +43,13 @@ def column(table: pa.Table, name: str, *, of: str) -> pa.Array[Any]:
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(table.column_names)}"
         raise ConfigError(f"{of} has no column {name!r}: {hint}", key=name)
     chunks = table.column(name)
-    values: pa.Array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+    values: Any = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
         values = values.cast(pa.string())
-    found: pa.Array[Any] = values
-    return found
+    plain: pa.Array[Any] = values
+    return plain
 
 
 def known(values: pa.Array[Any]) -> npt.NDArray[np.bool_]:

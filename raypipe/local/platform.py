@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raypipe.adapters.lake.store import Store
@@ -118,6 +118,7 @@ def _make_it_so(state: PlatformState, home: Path, say: Say) -> None:
     require_free([port for part in missing for port in part.ports], state.environment_file)
     began = time.monotonic()
     running = dict(state.parts)
+    save_state(home, state)
     for part in missing:
         process = spawn(part.command, part.env, _log(home, part.name), mark=mark, part=part.name)
         running[part.name] = PartState(pid=process.pid, started_at_s=process.started_at_s)
@@ -192,12 +193,26 @@ def status(home: Path, spec: EnvironmentSpec | None = None) -> PlatformStatus:
     wanted = spec or (state.environment if state else None)
     mine = marked(platform_id(home))
     pids = {name: p.pid for name, p in state.parts.items() if alive(p.process)} if state else {}
+    started = dict(state.parts) if state else {}
+    found = health.check(endpoints(wanted, home)) if wanted else []
     return PlatformStatus(
         environment_file=state.environment_file if state else None,
-        parts=tuple(health.check(endpoints(wanted, home))) if wanted else (),
+        parts=tuple(_orphaned(p) if p.part in started and p.part not in pids else p for p in found),
         pids=pids,
         listeners=tuple(listeners(p.pid for p in mine)),
     )
+
+
+def _orphaned(part: PartHealth) -> PartHealth:
+    """Return a part as down when its first process is dead, even if some of its children still answer."""
+    if part.problem:
+        return part
+    problem = Unavailable(
+        f"{part.part} still answers at {part.address}, but the process that runs it is dead: run `raypipe up`",
+        system=part.part,
+        address=part.address,
+    )
+    return replace(part, problem=problem)
 
 
 def down(home: Path, say: Say) -> int:

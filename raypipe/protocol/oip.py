@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -96,12 +97,7 @@ def parse_infer(
     BadRequest
         Naming the field that cannot be read and what to send instead.
     """
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise BadRequest('the body is not a JSON object: send {"inputs": [...]}')
+    request = _object(body)
     identity = request.get("id")
     if identity is not None and not isinstance(identity, str):
         raise BadRequest(f"`id` is {shown(identity)}: it must be a string")
@@ -198,6 +194,16 @@ def model_health(name: str, *, ready: bool) -> bytes:
 def error_body(message: str) -> bytes:
     """Return an error as this protocol writes it."""
     return orjson.dumps({"error": message})
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise BadRequest('the body is not a JSON object: send {"inputs": [...]}')
+    return request
 
 
 def _check_parameters(parameters: object) -> None:

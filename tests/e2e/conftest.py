@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,12 @@ def make_platform(root: Path) -> LocalPlatform:
         f"serve: {{host: 127.0.0.1, port: {first + 14}}}\n"
     )
     return LocalPlatform(root / "home", env_file)
+
+
+@pytest.fixture(scope="session")
+def new_platform() -> Callable[[Path], LocalPlatform]:
+    """A function that makes a platform of its own in a directory, for tests that break it."""
+    return make_platform
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ def test_a_merge_does_not_depend_on_how_rows_were_split(
 ) -> None:
     whole = table(rows)
     edges = [0, *sorted(min(c, len(rows)) for c in cuts), len(rows)]
-    parts = [Profile.of(whole.slice(a, b - a)) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [Profile.of(whole.slice(a, b - a)) for a, b in pairwise(edges)]
     assert_alike(reduce(Profile.merge, parts, Profile.empty()), Profile.of(whole))
 
 

@@ -6,7 +6,6 @@ import pyarrow as pa
 
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
-from raypipe.columns import Column
 from raypipe.contracts.contract import Contract
 
 TIMESTAMP = pa.timestamp("us", "UTC")
@@ -47,13 +46,6 @@ def dead_letters_table(store: Store) -> LakeTable:
     return LakeTable(store, "dead_letters", DEAD_LETTERS)
 
 
-def examples_table(store: Store, pipeline: str, columns: tuple[Column, ...]) -> LakeTable:
-    """Return the table of a pipeline's training examples."""
-    own: dict[str, pa.DataType] = {
-        "event_id": pa.string(),
-        "event_at": TIMESTAMP,
-        "prediction_at": TIMESTAMP,
-        "known_at": TIMESTAMP,
-    }
-    features: dict[str, pa.DataType] = {c.name: c.arrow for c in columns}
-    return LakeTable(store, f"examples/{pipeline}", pa.schema(own | features | {"label": pa.float64()}))
+def examples_table(store: Store, pipeline: str, schema: pa.Schema) -> LakeTable:
+    """Return the table of a pipeline's training examples; their columns are those of its features."""
+    return LakeTable(store, f"examples/{pipeline}", schema)

@@ -135,7 +135,7 @@ class LakeTable:
                 uri=f"{self.uri}/{a['path']}",
                 rows=a["num_records"],
                 size_bytes=a["size_bytes"],
-                partition={c: _text(a[f"partition.{c}"]) for c in self.partition_by},
+                partition=tuple((c, _text(a[f"partition.{c}"])) for c in self.partition_by),
             )
             for a in actions
         ]

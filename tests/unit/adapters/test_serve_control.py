@@ -214,11 +214,12 @@ def test_waiting_ends_when_every_replica_has_the_generation(cluster, control):
     ("app", "replicas", "words"),
     [
         (application(4), {"a": status(4), "b": status(3, wanted=4)}, "in force in 1 of 2 replicas after 3 s"),
+        (application(4), {"a": status(4), "b": status(3, refused={"flights/2": "old"})}, "in force in 1 of 2 replicas"),
         (application(4), {}, "in force in 0 of 2 replicas"),
         (application(4, replicas=(), target=0), {}, "in 0 of 0 replicas"),
         (
             application(4),
-            {"a": status(4), "b": status(3, refused={"flights/2": "bytes"})},
+            {"a": status(4), "b": status(3, wanted=4, refused={"flights/2": "bytes"})},
             "refuses .*flights/2: bytes",
         ),
         (application(4, state="DEPLOY_FAILED", message="no module"), {}, "cannot run the gateway: no module"),

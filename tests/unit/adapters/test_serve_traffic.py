@@ -21,6 +21,7 @@ from raypipe.protocol import oip
 from raypipe.rollout.spec import ReleaseSpec
 from raypipe.rollout.state import Served, Target
 
+RUNNING = Observation("RUNNING", "", 2, ("a", "b"), 5)
 V1, V2 = Served("1", "b1"), Served("2", "b2")
 PIPELINE = SimpleNamespace(spec=SimpleNamespace(name="flights", release=ReleaseSpec(replicas=2, cpus_per_replica=0.25)))
 
@@ -29,7 +30,7 @@ PIPELINE = SimpleNamespace(spec=SimpleNamespace(name="flights", release=ReleaseS
 class Control:
     """Says what it was told to say, and keeps what it is told to apply."""
 
-    seen: Observation = Observation("RUNNING", "", 2, ("a", "b"), 5)
+    seen: Observation = RUNNING
     replicas: tuple = ()
     applied: list = field(default_factory=list)
 
@@ -67,9 +68,9 @@ class Endpoint(BaseAdapter):
         pass
 
 
-def replica(generation=5, champion="1", loaded=(V1, V2), refused=None):
+def replica(generation=5, champion="1", loaded=(V1, V2), refused=None, wanted=5):
     digests = {"flights": {s.version: s.digest for s in loaded}}
-    return GatewayStatus(generation, 5, {"flights": champion} if champion else {}, digests, refused or {})
+    return GatewayStatus(generation, wanted, {"flights": champion} if champion else {}, digests, refused or {})
 
 
 @pytest.fixture
@@ -151,6 +152,7 @@ def test_a_candidate_that_answers_otherwise_fails_and_one_that_does_not_answer_i
         ((replica(), replica(loaded=(V1,))), 1, None),
         ((replica(), replica(loaded=(V1, Served("2", "other bytes")))), 1, None),
         ((replica(), replica(loaded=(V1,), refused={"flights/2": "BundleRefused"})), 1, "BundleRefused"),
+        ((replica(), replica(loaded=(V1,), wanted=4, refused={"flights/2": "in the release before"})), 1, None),
         ((replica(), replica(refused={"flights/1": "not the candidate"})), 2, None),
         ((), 0, None),
     ],

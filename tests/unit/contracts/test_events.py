@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.contracts.contract import TIMESTAMP, Contract, Field
@@ -37,6 +37,7 @@ times = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.jus
 keys = st.tuples(st.text("a|\\", max_size=3), st.integers(-(2**63), 2**63 - 1), times)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(keys, unique=True))
 def test_two_keys_never_share_an_identity_and_a_row_has_it_alone_too(keys):
     rows = table(*[(*k, ARRIVED) for k in keys])

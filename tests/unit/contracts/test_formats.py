@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.contracts.formats import Unreadable, read_rows
@@ -149,6 +149,7 @@ scalars = st.one_of(
 objects = st.dictionaries(st.sampled_from(["a", "b", "c"]), scalars)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.one_of(objects.map(json.dumps), st.text().filter(lambda t: "\n" not in t and "\r" not in t))))
 def test_every_line_is_found_once_whatever_it_holds(lines):
     raw = read_rows("\n".join(lines).encode(errors="replace"), "jsonl")
@@ -157,6 +158,7 @@ def test_every_line_is_found_once_whatever_it_holds(lines):
     assert found == list(range(len(kept)))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(objects, min_size=1))
 def test_json_values_survive_whatever_stands_beside_them(rows):
     raw = read_rows("\n".join(json.dumps(r) for r in rows).encode(), "jsonl")
@@ -164,6 +166,7 @@ def test_json_values_survive_whatever_stands_beside_them(rows):
     assert rows_of(raw) == expected
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.lists(st.text(st.characters(codec="utf-8", exclude_characters='\0"')), min_size=1, max_size=4)))
 def test_every_csv_record_is_found_once(records):
     def field(value):

@@ -1,6 +1,6 @@
 """A generation passes, loses its bad rows, or is halted whole; nothing known never passes."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.contracts.checks import check
@@ -85,6 +85,7 @@ def test_merging_does_not_depend_on_order(a, b, c):
     assert a.merge(GateEvidence()) == a
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(["2013-01-01T00:00:00Z", "no", ""]), min_size=1), st.integers(0, 9))
 def test_the_evidence_of_parts_is_the_evidence_of_the_whole(values, cut):
     contract = Contract("r", "1", (Field("at", TIMESTAMP, required=True),), ("at",), "at")

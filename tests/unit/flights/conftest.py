@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-FLIGHTS = Path(__file__).parents[3] / "configs" / "flights"
-sys.path.insert(0, str(FLIGHTS))
+ROOT = Path(__file__).parents[3]
+FLIGHTS = ROOT / "configs" / "flights"
+sys.path[:0] = [str(FLIGHTS), str(ROOT)]
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_committed_rows_are_read_with_their_partition(table):
     assert [str(r["day"]) for r in table.read().to_pylist()] == ["2013-01-01", "2013-01-01"]
     (file,) = table.files()
     assert file.rows == 2
-    assert file.partition == {"day": "2013-01-01"}
+    assert file.partition == (("day", "2013-01-01"),)
 
 
 def test_written_files_are_invisible_until_their_commit(table):
