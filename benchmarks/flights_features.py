@@ -31,7 +31,7 @@ def reference_examples() -> pd.DataFrame:
     flights = _flights()
     at = flights["scheduled_departure_at"] - pd.Timedelta("2h")
     local = flights["scheduled_departure_at"].dt.tz_localize("UTC").dt.tz_convert("America/New_York")
-    flights = flights.assign(prediction_at=at, hour=local.dt.hour, weekday=local.dt.weekday, month=local.dt.month)
+    flights = flights.assign(prediction_at=at, hour=local.dt.hour, weekday=local.dt.day_of_week, month=local.dt.month)
     flights = _with_weather(flights)
 
     left = flights[flights["dep_delay"].notna()]

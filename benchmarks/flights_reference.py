@@ -67,13 +67,12 @@ def auc_of(model: Steps, rows: pd.DataFrame, train: pd.Series, test: pd.Series, 
 
 
 def by_month(rows: pd.DataFrame, score: np.ndarray, name: str) -> dict[str, float]:
-    """Return the AUC of each month from July to December, and of all six together."""
+    """Return the AUC of each month from July to December, and of all six together; `rows` are of these months."""
     found = {
         f"{name}_auc_{month}": float(roc_auc_score(rows["late"][rows["month"] == n], score[rows["month"] == n]))
         for n, month in MONTHS.items()
     }
-    later = rows["month"] > 6
-    return found | {f"{name}_auc_july_to_december": float(roc_auc_score(rows["late"][later], score[later]))}
+    return found | {f"{name}_auc_july_to_december": float(roc_auc_score(rows["late"], score))}
 
 
 def differing_cells_rate(rows: pd.DataFrame, examples: pa.Table) -> float:
@@ -109,9 +108,9 @@ def one_round(rows: pd.DataFrame, examples: pa.Table, pipeline: Pipeline) -> Cal
         }
         for name, model in (("trees", trees(n)), ("logistic", logistic())):
             model.fit(known.loc[learns, columns], known.loc[learns, "late"])
-            figures |= by_month(known, model.predict_proba(known[columns])[:, 1], name)
+            figures |= by_month(known[later], model.predict_proba(known.loc[later, columns])[:, 1], name)
         score = ours(examples, (flown & first).to_numpy(), pipeline, pipeline.spec.training.seed + n)
-        figures |= by_month(known, score[flown.to_numpy()], "ours")
+        figures |= by_month(known[later], score[(flown & ~first).to_numpy()], "ours")
         figures["trees_auc_with_leak"] = auc_of(trees(n), known, learns, later, [*columns, LEAK])
         return figures | splits(known, n)
 

@@ -13,6 +13,7 @@ import time
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.markup import escape
 
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 _STARTED = time.monotonic()
@@ -35,4 +36,4 @@ def event(stage: str, sentence: str, **fields: object) -> None:
         sys.stderr.write(json.dumps(record, default=str) + "\n")
         return
     seconds = time.monotonic() - _STARTED
-    _CONSOLE.print(f"[dim]{seconds:6.1f}s[/dim] [cyan]{stage:<9}[/cyan] {sentence}")
+    _CONSOLE.print(f"[dim]{seconds:6.1f}s[/dim] [cyan]{stage:<9}[/cyan] {escape(sentence)}")

@@ -1,4 +1,7 @@
-"""The composition root: what stands behind each port, for the environment at hand."""
+"""The composition root: what stands behind each port, for the environment at hand.
+
+Ray reads its variables when it is imported, so the adapters that import it are imported after they are set.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from raypipe.adapters.examples_ray import RayFeatures
-from raypipe.adapters.ingest_ray import RayIngestor
-from raypipe.adapters.lake.bundles import LakeBundles
-from raypipe.adapters.lake.decisions import Decisions
-from raypipe.adapters.lake.store import Store
-from raypipe.adapters.ray_session import connect_ray
-from raypipe.adapters.registry_mlflow import MlflowRegistry
-from raypipe.adapters.serve_control import ServeControl
-from raypipe.adapters.serve_traffic import ServeTraffic
-from raypipe.adapters.train_ray import RayTrainer
+from raypipe.adapters.ray_session import authenticate, connect_ray
 from raypipe.environment import Endpoints
 from raypipe.ports import Backends
 
@@ -29,11 +23,31 @@ def connect(where: Endpoints) -> Iterator[Backends]:
     Unavailable, AccessDenied
         When the cluster does not answer, or refuses the token.
     """
+    authenticate(where)
+    import ray
+
     connect_ray(where)
+    try:
+        yield _backends(where)
+    finally:
+        ray.shutdown()
+
+
+def _backends(where: Endpoints) -> Backends:
+    from raypipe.adapters.examples_ray import RayFeatures
+    from raypipe.adapters.ingest_ray import RayIngestor
+    from raypipe.adapters.lake.bundles import LakeBundles
+    from raypipe.adapters.lake.decisions import Decisions
+    from raypipe.adapters.lake.store import Store
+    from raypipe.adapters.registry_mlflow import MlflowRegistry
+    from raypipe.adapters.serve_control import ServeControl
+    from raypipe.adapters.serve_traffic import ServeTraffic
+    from raypipe.adapters.train_ray import RayTrainer
+
     store = Store(where.store)
     bundles = LakeBundles(store)
     control = ServeControl(where.dashboard_url, where.serve_url, where.ray_token)
-    yield Backends(
+    return Backends(
         ingestor=RayIngestor(store, now),
         features=RayFeatures(store),
         trainer=RayTrainer(store),

@@ -6,6 +6,7 @@ object store. Errors that raypipe raises on purpose come back as values and are 
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -53,6 +54,7 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
 
 def quiet(context: ray.data.DataContext) -> None:
     """Leave progress to raypipe's own events."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 

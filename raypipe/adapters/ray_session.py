@@ -44,6 +44,16 @@ def ray_environment(where: Endpoints) -> dict[str, str]:
     return env | {"RAY_AUTH_MODE": "token"} | named
 
 
+def authenticate(where: Endpoints) -> dict[str, str]:
+    """Set and return this process's variables for the cluster; Ray reads them once, when it is first imported."""
+    env = ray_environment(where)
+    if "RAY_AUTH_TOKEN_PATH" in env:
+        # A token in the variable wins over the file, and may be another cluster's.
+        os.environ.pop("RAY_AUTH_TOKEN", None)
+    os.environ.update(env)
+    return env
+
+
 def connect_ray(where: Endpoints) -> None:
     """Connect this process to the cluster; afterwards `ray.remote` and Ray Data run there. Safe to repeat.
 
@@ -54,12 +64,7 @@ def connect_ray(where: Endpoints) -> None:
     AccessDenied
         When it refuses our token.
     """
-    env = ray_environment(where)
-    if "RAY_AUTH_TOKEN_PATH" in env:
-        # A token in the variable wins over the file, and may be another cluster's.
-        os.environ.pop("RAY_AUTH_TOKEN", None)
-    os.environ.update(env)
-    # Ray reads its variables when it is imported.
+    env = authenticate(where)
     import ray  # noqa: PLC0415
     from ray._private import ray_constants  # noqa: PLC0415
 

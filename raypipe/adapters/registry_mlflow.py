@@ -7,6 +7,7 @@ nothing. The model is an MLflow pyfunc whose data is the bundle: safetensors and
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import tempfile
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import mlflow
 import mlflow.pyfunc
+import pandas as pd
+import pyarrow as pa
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -55,6 +58,8 @@ class MlflowRegistry:
         # Seven retries with backoff, MLflow's default, take minutes to say that nobody is there.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(uri)
         self._uri = uri
         self._client = MlflowClient(uri, uri)
@@ -176,7 +181,7 @@ class MlflowRegistry:
                     loader_module="raypipe.adapters.pyfunc",
                     data_path=str(root),
                     signature=_signature(bundle),
-                    input_example=bundle.example.to_pandas(),
+                    input_example=_example(bundle),
                     pip_requirements=[f"raypipe=={installed('raypipe')}"],
                 )
         return str(model.model_uri)
@@ -197,6 +202,13 @@ class MlflowRegistry:
 def _signature(bundle: Bundle) -> ModelSignature:
     inputs = Schema([ColSpec(_TYPES[c.type], c.name, required=False) for c in bundle.columns])
     return ModelSignature(inputs, Schema([ColSpec("double", bundle.label)]))
+
+
+def _example(bundle: Bundle) -> pd.DataFrame:
+    """Return the example as MLflow types it: its `datetime` is UTC without saying so."""
+    naive = [pa.field(c.name, pa.timestamp("us") if c.type == "timestamp" else c.arrow) for c in bundle.columns]
+    frame: pd.DataFrame = bundle.example.cast(pa.schema(naive)).to_pandas()
+    return frame
 
 
 def _flat(prefix: str, value: object) -> Iterator[tuple[str, object]]:

@@ -174,4 +174,4 @@ def _frame(kinds: dict[str, type], rows: list[_Single]) -> pl.DataFrame:
         if kind in (list, dict):
             values = [None if v is None else b"" for v in values]
         columns[name] = pl.Series(values, dtype=_DTYPES[kind])
-    return pl.DataFrame(columns)
+    return pl.DataFrame(columns).sort(ROW)

@@ -77,9 +77,9 @@ class _Source:
 
 def _prepare(spine: pa.Table, at: str, rows: pa.Table, view: FeatureView) -> tuple[Integers, Integers, _Source]:
     of = f"source `{view.source}`"
-    moments, has_moment = microseconds(column(spine, at, of="the spine"))
-    event, has_event = microseconds(column(rows, "event_at", of=of))
-    learned, has_known = microseconds(column(rows, "known_at", of=of))
+    moments, has_moment = microseconds(spine, at, of="the spine")
+    event, has_event = microseconds(rows, "event_at", of=of)
+    learned, has_known = microseconds(rows, "known_at", of=of)
     ours, theirs = number_entities(spine, rows, view.entity, source=view.source)
     kept = has_event & has_known & (theirs >= 0)
     if not kept.all():

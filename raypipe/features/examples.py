@@ -100,7 +100,7 @@ def prediction_times(spine: pa.Table, moment: Moment) -> pa.Array[Any]:
     ConfigError
         When the spine lacks the column, or it is not a timestamp.
     """
-    times, known = microseconds(column(spine, moment.column, of="the spine"))
+    times, known = microseconds(spine, moment.column, of="the spine")
     return pa.array(times + moment.offset // timedelta(microseconds=1), mask=~known).cast(TIMESTAMP)
 
 

@@ -60,16 +60,21 @@ class Timeline:
         return found
 
 
-def microseconds(values: pa.Array[Any]) -> tuple[Integers, Mask]:
-    """Return times as int64 microseconds since 1970 UTC (0 where null), and where they are known.
+def microseconds(table: pa.Table, name: str, *, of: str) -> tuple[Integers, Mask]:
+    """Return a column's times as int64 microseconds since 1970 UTC (0 where null), and where they are known.
 
     Raises
     ------
     ConfigError
-        When the values are not timestamps.
+        When there is no such column, or it does not hold timestamps.
     """
+    values = column(table, name, of=of)
     if not (pa.types.is_timestamp(values.type) or pa.types.is_null(values.type)):
-        raise ConfigError(f"a timestamp is needed, and this column is of type {values.type}", key="timestamp")
+        raise ConfigError(
+            f"a timestamp is needed, and {name!r} of {of} is of type {values.type}: choose another column, or give it "
+            "the logical type timestamp in the contract",
+            key=name,
+        )
     times = values.cast(TIMESTAMP, safe=False).cast(pa.int64())
     return times.fill_null(0).to_numpy(), known(times)
 

@@ -20,7 +20,7 @@ from raypipe.local.health import PartHealth
 from raypipe.local.parts import Part, buckets, embedded_parts
 from raypipe.local.ports import Listener, any_free, free, listeners, require_free
 from raypipe.local.processes import ProcessId, alive, end, marked, platform_id, spawn
-from raypipe.local.ray_part import ray_temp_dir
+from raypipe.local.ray_part import ray_temp_dir, socket_dir
 from raypipe.local.secrets import private_directory
 from raypipe.local.state import PartState, PlatformState, load_state, locked, save_state
 
@@ -82,10 +82,8 @@ def _attach(spec: EnvironmentSpec, file: str, home: Path) -> PlatformState:
     """Return the state to continue with: the remembered one when it has the same settings."""
     known = load_state(home)
     mark = platform_id(home)
-    # Not below TMPDIR: HAProxy refuses socket paths over 97 bytes, and Ray adds 72 of them.
-    sockets = private_directory(Path("/tmp") / f"rp-{mark[:8]}")
     if known is None or not marked(mark):
-        return PlatformState(environment_file=file, environment=spec, sockets=str(sockets))
+        return PlatformState(environment_file=file, environment=spec)
     if known.environment != spec:
         raise RaypipeError(
             f"the platform at {home} is up with other settings ({known.environment_file}, before it was changed or "
@@ -96,7 +94,8 @@ def _attach(spec: EnvironmentSpec, file: str, home: Path) -> PlatformState:
 
 
 def _make_it_so(state: PlatformState, home: Path, say: Say) -> None:
-    spec, sockets, mark = state.environment, Path(state.sockets), platform_id(home)
+    spec, mark = state.environment, platform_id(home)
+    sockets = private_directory(socket_dir(home))
     where = endpoints(spec, home)
     ports = dict(state.chosen_ports)
 
@@ -231,21 +230,17 @@ def down(home: Path, say: Say) -> int:
 
 def _down(home: Path, say: Say) -> int:
     mark = platform_id(home)
-    try:
-        state = load_state(home)
-    finally:
-        held = {f.port for f in listeners(p.pid for p in marked(mark))}
-        # Ray first: its workers may still write to the store.
-        counts = {part: _end(mark, part) for part in ("ray", "registry", "storage")}
+    held = {f.port for f in listeners(p.pid for p in marked(mark))}
+    # Ray first: its workers may still write to the store.
+    counts = {part: _end(mark, part) for part in ("ray", "registry", "storage")}
     for part, count in counts.items():
         if count:
             say(f"{part} is down ({count} processes ended)")
     end(lambda: marked(mark))
     _await_released(held)
-    if state is not None:
-        shutil.rmtree(state.sockets, ignore_errors=True)
-        shutil.rmtree(ray_temp_dir(home, Path(state.sockets)), ignore_errors=True)
-        (home / "state.json").unlink(missing_ok=True)
+    shutil.rmtree(ray_temp_dir(home, socket_dir(home)), ignore_errors=True)
+    shutil.rmtree(socket_dir(home), ignore_errors=True)
+    (home / "state.json").unlink(missing_ok=True)
     return sum(counts.values())
 
 

@@ -11,9 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raypipe.environment import EmbeddedRay
+from raypipe.local.processes import platform_id
 
 # A path of a UNIX socket ends at 107 bytes; Ray adds `/session_<date>_<microseconds>_<pid>/sockets/plasma_store`.
 _SOCKET_PATH_BYTES, _RAY_ADDS_BYTES = 107, 66
+
+
+def socket_dir(home: Path) -> Path:
+    """Return the short directory of the platform's UNIX sockets; a function of the path, like its mark.
+
+    Not below TMPDIR: HAProxy refuses socket paths over 97 bytes, and Ray adds 72 of them.
+    """
+    return Path("/tmp") / f"rp-{platform_id(home)[:8]}"
 
 
 def ray_temp_dir(home: Path, sockets: Path) -> Path:

@@ -37,8 +37,6 @@ class PlatformState(Spec):
     environment: EnvironmentSpec
     chosen_ports: dict[str, int] = {}
     """Ports that no setting names, kept so that a repaired part comes back where it was."""
-    sockets: str
-    """Short directory for UNIX sockets, whose paths end at 107 bytes."""
     parts: dict[str, PartState] = {}
 
 

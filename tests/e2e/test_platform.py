@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -162,7 +164,7 @@ def test_secrets_are_private_and_in_no_log_and_no_command_line(own: LocalPlatfor
     assert not [s for s in secrets if s in shown]
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ["storage", "registry"])
 def test_up_repairs_a_part_that_was_killed_and_leaves_the_others(own: LocalPlatform, part: str):
     before = {name: first_process(own.home, name) for name in PARTS}
     kill(own, part)
@@ -173,6 +175,59 @@ def test_up_repairs_a_part_that_was_killed_and_leaves_the_others(own: LocalPlatf
     after = {name: first_process(own.home, name) for name in PARTS}
     assert [name for name in PARTS if before[name] != after[name]] == [part]
     assert own.cli("status").returncode == 0
+
+
+def test_after_ray_was_killed_up_ends_its_haproxy_and_starts_a_new_cluster(own: LocalPlatform, tmp_path: Path):
+    deploy(own, tmp_path)
+    status = own.cli("status").stdout
+    open_to_all = [line for line in status.splitlines() if "all interfaces" in line]
+    assert all("ServeReplica" in line for line in open_to_all), status
+    haproxies = [p for p in marked(platform_id(own.home)) if p.name() == "haproxy"]
+    assert haproxies
+    for process in marked(platform_id(own.home), "ray"):
+        if process.name() != "haproxy":
+            process.kill()
+    assert not free(own.spec.serve.port)
+    result = own.up()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "left-over processes" in result.stdout
+    assert result.stdout.count("is already up") == 2
+    assert free(own.spec.serve.port)
+    assert not [p for p in haproxies if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def deploy(own: LocalPlatform, directory: Path) -> None:
+    """Put a Serve application behind HAProxy and return when it answers."""
+    (directory / "answering.py").write_text(
+        "from ray import serve\n"
+        "@serve.deployment(ray_actor_options={'num_cpus': 0.1})\n"
+        "class Answer:\n"
+        "    def __call__(self, request): return 'yes'\n"
+        "app = Answer.bind()\n"
+    )
+    runtime_env = {"env_vars": {"PYTHONPATH": str(directory)}}
+    body = {
+        "http_options": {"host": "127.0.0.1", "port": own.spec.serve.port},
+        "applications": [
+            {"name": "answering", "route_prefix": "/", "import_path": "answering:app", "runtime_env": runtime_env}
+        ],
+    }
+    token = (own.home / "secrets" / "ray_token").read_text()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    url = f"{own.endpoints.dashboard_url}/api/serve/applications/"
+    urllib.request.urlopen(
+        urllib.request.Request(url, data=json.dumps(body).encode(), method="PUT", headers=headers), timeout=90
+    ).close()
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            with urllib.request.urlopen(own.endpoints.serve_url, timeout=5) as answer:
+                assert answer.read() == b"yes"
+                return
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            assert time.monotonic() < deadline, error
 
 
 def test_a_taken_port_is_named_with_its_holder_and_setting(
@@ -188,6 +243,7 @@ def test_a_taken_port_is_named_with_its_holder_and_setting(
     assert f"(pid {os.getpid()})" in result.stderr
     assert f"`registry.port` in {other.env_file}" in result.stderr
     assert not marked(platform_id(other.home))
+    assert other.down().returncode == 0
 
 
 def test_after_killing_everything_down_leaves_no_process_and_no_port_and_no_stranger_harmed(own: LocalPlatform):
@@ -199,11 +255,13 @@ def test_after_killing_everything_down_leaves_no_process_and_no_port_and_no_stra
     try:
         spec = own.spec
         ports = (spec.storage.port, spec.registry.port, spec.ray.port, spec.ray.dashboard_port, spec.ray.client_port)
+        tree = [q for p in marked(platform_id(own.home)) for q in (p, *p.children(recursive=True))]
         for part in PARTS:
             kill(own, part)
         result = own.down()
         assert result.returncode == 0, result.stdout + result.stderr
         assert not marked(platform_id(own.home))
+        assert not [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
         assert all(free(port) for port in ports)
         assert stranger.poll() is None
         status = own.cli("status")

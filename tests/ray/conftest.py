@@ -1,19 +1,33 @@
-"""One Ray cluster for all tests that need one: starting it takes seconds."""
+"""One local Ray cluster for all tests that need one."""
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
-import ray
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """Connect to a cluster of this session's own, with two logical CPUs; it ends with the session."""
-    # Otherwise workers of a driver that `uv run` started would each build an environment.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    """A Ray cluster of two CPUs in this process's session, without a dashboard and without tokens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with warnings.catch_warnings():
+            # Ray announces here that it will stop setting accelerator variables; no test depends on them.
+            warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+            import ray
+
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                object_store_memory=200_000_000,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        try:
+            yield
+        finally:
+            ray.shutdown()

@@ -142,6 +142,13 @@ def test_json_kinds_are_not_mixed_up_in_a_mixed_column():
     assert reasons(checked) == [["type(sensor)"], ["type(retries)"], ["type(retries)"]]
 
 
+def test_rows_of_different_shapes_keep_their_order():
+    checked = check_json(*[GOOD | {"extra": extra} for extra in (1, "x", 2, "y")])
+    assert checked.accepted_rows.to_pylist() == [0, 1, 2, 3]
+    checked = check_json({}, {"sensor": "ab"}, {}, {"retries": 2**63})
+    assert checked.refused["row"].to_pylist() == [0, 1, 2, 3]
+
+
 def test_a_missing_required_column_refuses_every_row():
     rows = pl.DataFrame([GOOD] * 3).drop("sensor").with_columns(pl.col("at").str.to_datetime(time_zone="UTC"))
     checked = check(rows.drop("mounted_on").to_arrow(), CONTRACT)
@@ -187,6 +194,7 @@ def test_nan_in_a_required_number_is_a_missing_number():
         ("retries", pa.array([1, 2], pa.uint8()), [1, 2]),
         ("retries", pa.array([1.0, 2.5]), [1]),
         ("retries", pa.array([2**64 - 1, 4], pa.uint64()), [4]),
+        ("retries", pa.array([2.0**54, 4.0]), [4]),
         ("retries", pa.array(["1", "2"]), []),
         ("celsius", pa.array([1, 2], pa.int32()), [1.0, 2.0]),
         ("celsius", pa.array([1.5, 2.5], pa.float32()), [1.5, 2.5]),
@@ -255,6 +263,8 @@ def outcome(raw):
     """Return what became of each row: its values, or its reasons."""
     checked = check(raw, CONTRACT)
     assert checked.accepted.num_rows + checked.refused.num_rows + raw.malformed.num_rows == raw.num_rows
+    for rows in (checked.accepted_rows, checked.refused["row"]):
+        assert rows.to_pylist() == sorted(rows.to_pylist())
     found = dict(zip(checked.accepted_rows.to_pylist(), checked.accepted.to_pylist(), strict=True))
     found |= {r["row"]: r["reasons"] for r in checked.refused.to_pylist()}
     found |= {r["row"]: r["reason"] for r in raw.malformed.to_pylist()}

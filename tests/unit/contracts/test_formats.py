@@ -110,6 +110,12 @@ def test_an_object_over_two_lines_is_two_broken_lines():
     assert [r for _, _, r in malformed_of(raw)] == ["malformed(json)"] * 2
 
 
+def test_two_objects_on_a_line_are_one_broken_line():
+    raw = read_rows(b'{"a":1}\n{"a":2}{"a":3}\n', "jsonl")
+    assert rows_of(raw) == {0: {"a": 1}}
+    assert malformed_of(raw) == [(1, '{"a":2}{"a":3}', "malformed(json)")]
+
+
 def test_text_that_looks_like_a_time_stays_text():
     raw = read_rows(b'{"a":1}\n{"a":2,"b":"2013-01-01 10:00:00"}\n', "jsonl")
     assert rows_of(raw)[1]["b"] == "2013-01-01 10:00:00"
