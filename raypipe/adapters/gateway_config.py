@@ -1,6 +1,6 @@
-"""What a gateway is told to serve: the projection of a release's last decision into Serve's `user_config`.
+"""What a gateway is told to serve: the projection of each model's last release decision into Serve's `user_config`.
 
-Holds names and addresses, never a secret. Does not know how a bundle is loaded.
+Each model has its own release stream, hence its own generation. Holds names and addresses, never a secret. Does not know how a bundle is loaded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class ModelConfig(Spec):
 
     name: Name
     """Name in the URL."""
-    loaded: tuple[VersionConfig, ...] = Field(min_length=1)
-    """What each replica holds ready, reachable by its pinned version."""
+    generation: int = Field(ge=1)
+    """Number of the decision in this model's release stream that orders this: the epoch that its answers carry."""
+    loaded: tuple[VersionConfig, ...]
+    """What each replica holds ready, reachable by its pinned version; empty withdraws the model."""
     champion: Name | None = None
     """Which of the loaded versions answers requests that pin none; none while the first candidate is prepared."""
     rollout: str | None = None
@@ -49,10 +51,8 @@ class ModelConfig(Spec):
 
 
 class GatewayConfig(Spec):
-    """Everything a gateway replica needs: the generation in force, its models, and where their bundles are."""
+    """Everything a gateway replica needs: its models, each at its generation, and where their bundles are."""
 
-    generation: int = Field(ge=1)
-    """Number of the decision that this projects; a gateway ignores a lower one."""
     models: tuple[ModelConfig, ...] = Field(min_length=1)
     """The models of the endpoint; names are unique."""
     store: StoreAddress

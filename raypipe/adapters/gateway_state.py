@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from raypipe.adapters.gateway_config import GatewayConfig, VersionConfig
+from raypipe.adapters.gateway_config import ModelConfig, VersionConfig
 from raypipe.columns import Column
 from raypipe.environment import StoreAddress
 from raypipe.errors import BundleRefused
@@ -51,30 +51,33 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model of the endpoint: who answers (None: nobody yet), and every version that can be pinned."""
+    """One model of the endpoint: the order in force, who answers (None: nobody), every version that can be pinned."""
 
-    name: str
+    config: ModelConfig
     champion: Serving | None
     versions: Mapping[str, Serving]
-    rollout: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
     """What is in force; replaced whole, never changed."""
 
-    generation: int = 0
     models: Mapping[str, Model] = field(default_factory=dict)
     max_rows: int = 0
     max_body_bytes: int = 0
 
+    @property
+    def ready(self) -> bool:
+        """Whether a model answers and none lacks the champion it should have; one without a champion yet lacks none."""
+        models = self.models.values()
+        return any(m.champion for m in models) and all(m.champion or not m.config.champion for m in models)
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A generation whose bundles were tried: what can answer, and why the rest (`model/version`) cannot."""
+    """A model whose bundles were tried: what can answer, and why the rest (`model/version`) cannot."""
 
-    config: GatewayConfig
-    models: Mapping[str, Model]
+    model: Model
     refused: Mapping[str, str]
 
 
@@ -84,18 +87,19 @@ class GatewayStatus:
 
     Parameters
     ----------
-    generation, wanted
-        The generation in force (0: none) and the highest one it was told of.
+    epochs, wanted
+        The generation in force and the highest one it was told of, by model.
     champions
         The version that answers, by model.
     loaded
         Digest by version, by model.
     refused
-        Why something wanted is not in force, by `model/version`, `user_config` or `loader`.
+        Why something wanted is not in force, by `model/version`; by `model` when one generation orders two things;
+        by `user_config` when the last order could not be read at all.
     """
 
-    generation: int
-    wanted: int
+    epochs: Mapping[str, int]
+    wanted: Mapping[str, int]
     champions: Mapping[str, str]
     loaded: Mapping[str, Mapping[str, str]]
     refused: Mapping[str, str]

@@ -23,7 +23,7 @@ import mlflow.pyfunc
 import pandas as pd
 import pyarrow as pa
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
@@ -72,7 +72,9 @@ class MlflowRegistry:
                 return None
             runs = self._client.search_runs(
                 [experiment.experiment_id],
-                f"tags.`{INPUTS}` = '{inputs_digest}' and attributes.status = 'FINISHED'",
+                # Not by status: a run that is killed while its model is logged again is left RUNNING.
+                f"tags.`{INPUTS}` = '{inputs_digest}' and tags.`{BUNDLE}` != ''",
+                order_by=["attributes.start_time ASC"],
                 max_results=1,
             )
         if not runs:
@@ -135,11 +137,13 @@ class MlflowRegistry:
                 for key in (VERDICT, "raypipe.findings"):
                     self._client.set_model_version_tag(name, found.version, key, tags[key])
                 return found
-            source = self._log_model(trained.run_id, bundle)
+            model_id = self._logged(trained.run_id) or self._log_model(trained.run_id, bundle)
             if not self._client.search_registered_models(f"name = '{name}'"):
                 self._client.create_registered_model(name)
             with boundary("register version"):
-                made = self._client.create_model_version(name, source, run_id=trained.run_id, tags=tags)
+                made = self._client.create_model_version(
+                    name, f"models:/{model_id}", run_id=trained.run_id, tags=tags, model_id=model_id
+                )
         return ModelVersion(name, str(made.version), trained.digest)
 
     def champion(self, name: str) -> ModelVersion | None:
@@ -164,17 +168,22 @@ class MlflowRegistry:
         found = self._client.search_model_versions(f"name = '{name}' and tags.`{BUNDLE}` = '{digest}'")
         return ModelVersion(name, str(found[0].version), digest) if found else None
 
+    def _logged(self, run_id: str) -> str | None:
+        """Return the id of the run's model, where an earlier attempt has logged it whole."""
+        outputs = self._client.get_run(run_id).outputs
+        for output in outputs.model_outputs if outputs else ():
+            model = self._client.get_logged_model(output.model_id)
+            if model.status == LoggedModelStatus.READY:
+                return str(model.model_id)
+        return None
+
     def _log_model(self, run_id: str, bundle: Bundle) -> str:
-        """Return the URI of the run's model, logged unless a killed run has logged it before."""
-        logged = self._client.get_run(run_id).outputs
-        if logged and logged.model_outputs:
-            return f"models:/{logged.model_outputs[0].model_id}"
         with tempfile.TemporaryDirectory() as directory:
             root = Path(directory) / "bundle"
             for path, data in pack(bundle).items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_bytes(data)
-            with mlflow.start_run(run_id=run_id):
+            with boundary("log model"), mlflow.start_run(run_id=run_id):
                 # Entering a finished run reopens it; leaving it ends it again as FINISHED.
                 model = mlflow.pyfunc.log_model(
                     name="model",
@@ -184,7 +193,7 @@ class MlflowRegistry:
                     input_example=_example(bundle),
                     pip_requirements=[f"raypipe=={installed('raypipe')}"],
                 )
-        return str(model.model_uri)
+        return str(model.model_id)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

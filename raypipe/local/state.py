@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from raypipe.environment import EnvironmentSpec
 from raypipe.errors import RaypipeError
@@ -32,6 +32,9 @@ class PartState(Spec):
 
 class PlatformState(Spec):
     """The platform of one home."""
+
+    # The file may be of another version of raypipe; what it knows more is no reason to leave processes behind.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     environment_file: str
     environment: EnvironmentSpec
