@@ -163,11 +163,13 @@ class GatewayApp:
             case ["v2"]:
                 return Answer(200, oip.server_metadata(raypipe.__version__))
             case ["v2", "health", "live"]:
-                return Answer(200, oip.health(ready=self._ready()))
+                return Answer(200, oip.health(ready=state.ready))
             case ["v2", "health", "ready"]:
-                return _readiness(oip.health(ready=self._ready()), ready=self._ready())
+                return _readiness(oip.health(ready=state.ready), ready=state.ready)
             case ["v2", "models"]:
-                return Answer(200, orjson.dumps({"models": [_listing(m) for m in state.models.values()]}))
+                return Answer(
+                    200, orjson.dumps({"models": [_listing(m) for m in state.models.values() if m.config.loaded]})
+                )
             case ["v2", "models", name]:
                 serving = self._serving(state, name)
                 return Answer(200, oip.model_metadata(name, [*state.models[name].versions], serving.scorer.columns))
@@ -181,7 +183,7 @@ class GatewayApp:
                 self._serving(state, name, version)
                 return Answer(200, oip.model_health(name, ready=True))
             case ["ping" | "health"]:
-                return Answer(200 if self._ready() else 404, b"\n")
+                return Answer(200 if state.ready else 404, b"\n")
             case ["version"]:
                 return Answer(200, raypipe.__version__.encode(), content_type=b"text/plain; charset=utf-8")
             case ["status"]:
@@ -190,17 +192,14 @@ class GatewayApp:
             case _:
                 return None
 
-    def _ready(self) -> bool:
-        # What is in force decides, not what is wanted: a refused candidate takes nobody's champion away.
-        models = self._switch.state.models
-        return bool(models) and all(m.champion for m in models.values())
-
     def _serving(self, state: GatewayState, name: str, version: str | None = None) -> Serving:
         model = state.models.get(name)
-        if model is None:
-            if state.generation == 0 or name in self._switch.names():
+        if model is None or not model.config.loaded:
+            wanted = self._switch.wanted
+            if not wanted or (name in wanted and wanted[name].loaded):
                 raise Refused(503, f"model {name[:100]!r} is not loaded yet: try again", (b"retry-after", b"1"))
-            raise Refused(404, f"there is no model {name[:100]!r}: this endpoint has {', '.join(state.models)}")
+            has = ", ".join(m for m in wanted if wanted[m].loaded) or "none"
+            raise Refused(404, f"there is no model {name[:100]!r}: this endpoint has {has}")
         if version is None:
             if model.champion is None:
                 raise Refused(503, f"model {name!r} has no champion yet: try again", (b"retry-after", b"1"))
@@ -211,10 +210,13 @@ class GatewayApp:
         return model.versions[version]
 
     def _only(self, state: GatewayState) -> Serving:
-        names = self._switch.names()
+        # A candidate being prepared beside it does not make the one model that answers ambiguous.
+        names = [name for name, wanted in self._switch.wanted.items() if wanted.champion]
         if len(names) > 1:
             raise Refused(404, f"this endpoint has {', '.join(names)}: POST to /endpoints/{names[0]}/invocations")
-        return self._serving(state, names[0] if names else "")
+        if not names:
+            raise Refused(503, "no model has a champion yet: try again", (b"retry-after", b"1"))
+        return self._serving(state, names[0])
 
 
 def _infer(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, identity: str) -> Answer:
@@ -222,8 +224,8 @@ def _infer(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], b
         raise BadRequest("binary tensors are not understood: send JSON (binary_data=False in tritonclient)")
     scorer = serving.scorer
     request = oip.parse_infer(body, scorer.columns, max_rows=state.max_rows, schema=serving.schema)
-    rollout = state.models[serving.name].rollout
-    origin = oip.Origin(serving.name, serving.version, state.generation, _arm(state, serving), rollout)
+    order = state.models[serving.name].config
+    origin = oip.Origin(serving.name, serving.version, order.generation, _arm(state, serving), order.rollout)
     answer = oip.infer_answer(request, scorer.score(request.table), origin, request_id=identity)
     return Answer(200, answer, _origin_headers(state, serving))
 
@@ -240,7 +242,7 @@ def _invoke(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], 
 def _origin_headers(state: GatewayState, serving: Serving) -> Headers:
     return (
         (b"x-raypipe-version", serving.version.encode()),
-        (b"x-raypipe-epoch", b"%d" % state.generation),
+        (b"x-raypipe-epoch", b"%d" % state.models[serving.name].config.generation),
         (b"x-raypipe-arm", _arm(state, serving).encode()),
     )
 
@@ -252,7 +254,12 @@ def _arm(state: GatewayState, serving: Serving) -> str:
 
 def _listing(model: Model) -> dict[str, object]:
     champion = model.champion.version if model.champion else None
-    return {"name": model.name, "version": champion, "versions": [*model.versions], "ready": champion is not None}
+    return {
+        "name": model.config.name,
+        "version": champion,
+        "versions": [*model.versions],
+        "ready": champion is not None,
+    }
 
 
 def _readiness(body: bytes, *, ready: bool) -> Answer:

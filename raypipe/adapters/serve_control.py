@@ -1,14 +1,14 @@
 """Ray Serve, told what to run through the dashboard's REST API, and asked what it runs.
 
-A PUT replaces the whole set of declarative applications, so those of others are read first and sent along. With
-only `user_config` changed, Serve reconfigures the replicas in place. Knows the REST API and the gateway's
-`/status`; does not know releases.
+A PUT replaces the whole set of declarative applications, so those of others, and the other models of ours, are read
+first and sent along. With only `user_config` changed, Serve reconfigures the replicas in place. Knows the REST API and
+the gateway's `/status`; does not know releases.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,9 @@ import requests
 import stamina
 from pydantic import TypeAdapter, ValidationError
 
-from raypipe.adapters.gateway_config import GatewayConfig
+from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig
 from raypipe.adapters.gateway_state import GatewayStatus
-from raypipe.environment import SecretRef
+from raypipe.environment import SecretRef, StoreAddress
 from raypipe.errors import AccessDenied, GenerationMoved, Unavailable
 
 APPLICATION = "raypipe"
@@ -30,6 +30,9 @@ ROUTE_PREFIX = "/"
 _TIMEOUT_S = 30.0
 # An endpoint that fails to answer so often is down, whatever its replicas say: ask again at the next look.
 _SILENT = 3
+# Each further attempt means that another writer came between reading and writing, within milliseconds.
+_ATTEMPTS = 5
+_MESSAGE = 500
 _STATUS = TypeAdapter(GatewayStatus)
 # Without these a PUT would reset what somebody else set for the whole Serve instance.
 _SHARED = ("proxy_location", "http_options", "grpc_options", "target_capacity")
@@ -44,20 +47,17 @@ class Observation:
     status
         Serve's word: NOT_STARTED, DEPLOYING, RUNNING, UNHEALTHY, DEPLOY_FAILED, DELETING.
     message
-        Serve's reason, with those of its deployments; empty when all is well.
+        Serve's reason, with those of its deployments, in at most 500 characters; empty when all is well.
     expected
         Replicas that should run.
     replicas
         Ids of those that do.
-    generation
-        The generation that Serve was last told; 0 where none.
     """
 
     status: str
     message: str
     expected: int
     replicas: tuple[str, ...]
-    generation: int
 
 
 class ServeControl:
@@ -73,8 +73,6 @@ class ServeControl:
         Ray's authentication token; read at every call.
     session
         HTTP session; tests mount a fake transport on it.
-    now, pause
-        Monotonic clock in seconds, and how to let time pass.
 
     Raises
     ------
@@ -91,65 +89,81 @@ class ServeControl:
         token: SecretRef | None = None,
         *,
         session: requests.Session | None = None,
-        now: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._applications = f"{dashboard_url.rstrip('/')}/api/serve/applications/"
         self._dashboard_url = dashboard_url
         self._endpoint_url = endpoint_url.rstrip("/")
         self._token = token
         self._session = session or requests.Session()
-        self._now = now
-        self._pause = pause
 
     def observed(self) -> Observation:
         """Return what Serve says of our application."""
         app = self._details()["applications"].get(APPLICATION)
         if app is None:
-            return Observation("NOT_STARTED", "", 0, (), 0)
+            return Observation("NOT_STARTED", "", 0, ())
         deployment = app["deployments"].get(DEPLOYMENT, {})
         reasons = [app["message"], *(d["message"] for d in app["deployments"].values() if d["status"] != "HEALTHY")]
         return Observation(
             status=app["status"],
-            message="; ".join(r for r in reasons if r),
+            message=_readable("; ".join(r for r in reasons if r)),
             expected=deployment.get("target_num_replicas", 0),
             replicas=tuple(r["replica_id"] for r in deployment.get("replicas", ()) if r["state"] == "RUNNING"),
-            generation=_generation(app),
         )
 
     def apply(
         self,
-        config: GatewayConfig,
+        model: ModelConfig,
         *,
+        store: StoreAddress,
         replicas: int,
         cpus_per_replica: float = 0.5,
         host: str = "127.0.0.1",
         port: int = 8000,
         import_path: str = IMPORT_PATH,
     ) -> None:
-        """Tell Serve to run the gateway so; telling it again changes nothing, and other applications stay.
+        """Tell Serve to run the gateway with this model; telling it again changes nothing, and all others stay.
+
+        Serve has no compare-and-swap. What was written is read back, and written again if another writer, who had
+        read before us, replaced it. One that writes after we have read back can still lose this order, until it is
+        applied again: a flow that starts again does so.
 
         Parameters
         ----------
-        config
-            What every replica serves.
+        model
+            What every replica serves under its name; the other models of the endpoint stay as they are.
+        store
+            Where the bundles of the endpoint are.
+        replicas, cpus_per_replica
+            Of the gateway, shared by its models: the last order is in force. Other cpus restart the replicas.
         host, port
             Where Serve listens; it cannot be moved while it runs.
 
         Raises
         ------
         GenerationMoved
-            When Serve has already been told a higher generation.
+            When Serve has already been told a higher generation of this model.
         Unavailable
-            When another application answers at our route, Serve listens elsewhere, or it refuses the configuration.
+            When another application answers at our route, Serve listens elsewhere, refuses the configuration, or other
+            writers keep replacing it.
         """
         details = self._details()
-        _refuse_late(details, config.generation)
-        self._refuse_conflicts(details, port)
-        shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
-        application = _application(config, replicas, cpus_per_replica, import_path)
-        body = {"http_options": {"host": host, "port": port}} | shared
-        self._call("PUT", body | {"applications": [*_others(details), application]})
+        self._refuse_late(details, model)
+        for _ in range(_ATTEMPTS):
+            self._refuse_conflicts(details, port)
+            shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
+            config = self._with(details, model, store)
+            application = _application(config, replicas, cpus_per_replica, import_path)
+            body = {"http_options": {"host": host, "port": port}} | shared
+            self._call("PUT", body | {"applications": [*_others(details), application]})
+            details = self._details()
+            found = self._models(details).get(model.name)
+            if found and (found == model or found.generation > model.generation):
+                return
+        raise self._unavailable(
+            f"generation {model.generation} of model {model.name} was replaced {_ATTEMPTS} times by another writer, who "
+            f"left {f'generation {found.generation}' if found else 'none'}: find what else configures Serve's "
+            f"application {APPLICATION!r}, and run the release again"
+        )
 
     def reported(self, observation: Observation) -> Mapping[str, GatewayStatus]:
         """Return what the replicas say of themselves, by replica id; one that was not reached is absent.
@@ -168,35 +182,6 @@ class ServeControl:
             else:
                 found[answered[0]] = answered[1]
         return {replica: status for replica, status in found.items() if replica in observation.replicas}
-
-    def wait_until_in_force(self, generation: int, *, deadline_s: float) -> None:
-        """Return once every expected replica has `generation` or a later one in force, with nothing refused.
-
-        Raises
-        ------
-        Unavailable
-            When a replica refuses a bundle, Serve says DEPLOY_FAILED, or `deadline_s` pass first; with the reasons.
-        """
-        end = self._now() + deadline_s
-        while True:
-            observation = self.observed()
-            reported = self.reported(observation) if observation.status == "RUNNING" else {}
-            # A replica that has not heard of this generation yet may still tell why it refused the one before.
-            heard = [s.refused for s in reported.values() if s.wanted >= generation]
-            refused = sorted({f"{name}: {reason}" for refusals in heard for name, reason in refusals.items()})
-            if refused:
-                raise self._unavailable(f"a replica refuses generation {generation}: {'; '.join(refused)}")
-            if observation.status == "DEPLOY_FAILED":
-                raise self._unavailable(f"Serve cannot run the gateway: {observation.message}")
-            ready = sum(s.generation >= generation for s in reported.values())
-            if 0 < observation.expected <= ready:
-                return
-            if self._now() >= end:
-                raise self._unavailable(
-                    f"generation {generation} is in force in {ready} of {observation.expected} replicas after "
-                    f"{deadline_s:g} s; Serve says {observation.status}: {observation.message or 'nothing more'}"
-                )
-            self._pause(0.25)
 
     def _status(self) -> tuple[str, GatewayStatus] | None:
         try:
@@ -254,6 +239,34 @@ class ServeControl:
                 f"runs: set `serve.port` to {listens}, or shut Serve down"
             )
 
+    def _refuse_late(self, details: Mapping[str, Any], model: ModelConfig) -> None:
+        found = self._models(details).get(model.name)
+        if found and found.generation > model.generation:
+            raise GenerationMoved(
+                f"Serve runs model {model.name} at generation {found.generation}, generation {model.generation} comes "
+                "too late: follow the newer release, or, if the lake was replaced since, start the cluster anew",
+                stream=f"{APPLICATION}/{model.name}",
+                expected=model.generation,
+                found=found.generation,
+            )
+
+    def _with(self, details: Mapping[str, Any], model: ModelConfig, store: StoreAddress) -> GatewayConfig:
+        models = {**self._models(details), model.name: model}
+        return GatewayConfig(models=tuple(models.values()), store=store)
+
+    def _models(self, details: Mapping[str, Any]) -> dict[str, ModelConfig]:
+        """Return what Serve is told today of each model of the endpoint, by name."""
+        user_config = _user_config(details["applications"].get(APPLICATION, {}))
+        if not user_config:
+            return {}
+        try:
+            return {m.name: m for m in GatewayConfig.model_validate(user_config).models}
+        except ValidationError as error:
+            raise self._unavailable(
+                f"Serve's application {APPLICATION!r} has a user_config that is not understood ({error.error_count()} "
+                "errors): another version of raypipe wrote it; use that version, or delete the application"
+            ) from error
+
     def _unavailable(self, message: str) -> Unavailable:
         return Unavailable(message, system="serve", address=self._dashboard_url)
 
@@ -273,25 +286,19 @@ def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float, 
     }
 
 
-def _refuse_late(details: Mapping[str, Any], generation: int) -> None:
-    found = _generation(details["applications"].get(APPLICATION, {}))
-    if found > generation:
-        raise GenerationMoved(
-            f"Serve runs generation {found}, generation {generation} comes too late: follow the newer release",
-            stream=APPLICATION,
-            expected=generation,
-            found=found,
-        )
-
-
 def _others(details: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the declarative configurations of everybody else; imperative applications survive a PUT by themselves."""
     configs = (a.get("deployed_app_config") for n, a in details["applications"].items() if n != APPLICATION)
     return [{k: v for k, v in c.items() if k not in ("host", "port")} for c in configs if c]
 
 
-def _generation(app: Mapping[str, Any]) -> int:
-    for deployment in (app.get("deployed_app_config") or {}).get("deployments", ()):
-        if deployment["name"] == DEPLOYMENT:
-            return int((deployment.get("user_config") or {}).get("generation", 0))
-    return 0
+def _user_config(app: Mapping[str, Any]) -> object:
+    deployments = (app.get("deployed_app_config") or {}).get("deployments", ())
+    return next((d.get("user_config") for d in deployments if d["name"] == DEPLOYMENT), None)
+
+
+def _readable(message: str) -> str:
+    """Return a message of Serve in one line of at most 500 characters: how it begins, and how its traceback ends."""
+    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
+    half = (_MESSAGE - 5) // 2
+    return line if len(line) <= _MESSAGE else f"{line[:half]} ... {line[-half:]}"

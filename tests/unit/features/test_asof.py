@@ -196,10 +196,20 @@ def test_a_late_row_about_an_older_event_does_not_replace_a_newer_one():
     assert joined([("a", 1, at(3))], rows, LATEST)[0]["latest__word"] == "new"
 
 
-def test_a_correction_of_the_same_event_wins_once_it_is_known():
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_correction_of_the_same_event_wins_once_it_is_known(turn):
     rows = [("a", 1, at(1), at(1), 1.0, "first"), ("a", 1, at(1), at(3), 2.0, "corrected")]
-    got = joined([("a", 1, at(2)), ("a", 1, at(3))], rows, LATEST)
+    got = joined([("a", 1, at(2)), ("a", 1, at(3))], rows[::turn], LATEST)
     assert [g["latest__word"] for g in got] == ["first", "corrected"]
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_rows_equal_on_both_clocks_the_greatest_event_id_wins_then_the_greatest_values(turn):
+    rows = [("a", 1, at(1), at(1), x, word) for x, word in [(2.0, "q"), (2.0, "p"), (1.0, "z")]][::turn]
+    assert joined([("a", 1, at(2))], rows, LATEST) == [{"latest__x": 2.0, "latest__word": "q"}]
+    named = source_table(rows).append_column("event_id", pa.array(["e1", "e1", "e2"][::turn]))
+    got = join_as_of(spine_table([("a", 1, at(2))]), at="t", rows=named, view=LATEST)
+    assert got.column("latest__word").to_pylist() == ["z"]
 
 
 def test_a_row_known_only_after_its_window_closed_never_counts():

@@ -102,8 +102,8 @@ def test_a_label_row_without_a_value_is_no_label_and_has_no_time():
 
 
 def test_of_two_labels_the_last_known_is_the_truth():
-    got = examples(arrivals(["a", "a", "a"], [4, 30, 5], [0.0, 99.0, 0.0]))
-    assert got.column("label").to_pylist()[0] == 1.0
+    got = examples(arrivals(["a", "a", "a"], [4, 30, 5], [99.0, 0.0, 99.0]))
+    assert got.column("label").to_pylist()[0] == 0.0
     assert got.column("known_at").to_pylist()[0] == hours(30)[0].as_py()
 
 
