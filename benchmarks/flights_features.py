@@ -45,7 +45,7 @@ def reference_examples() -> pd.DataFrame:
     landed = flights[flights["late"].notna()]
     known = landed["departed_at"] + pd.to_timedelta(landed["air_time"] + 25, unit="min")
     happened = landed["scheduled_departure_at"]
-    total, count = _window(flights, ["carrier", "origin"], landed, happened, known, landed["late"], pd.Timedelta("7d"))
+    total, count = _window(flights, ["carrier", "origin"], landed, happened, known, landed["late"], pd.Timedelta("7D"))
     flights["carrier__late_rate_7d"] = _mean(total, count)
     return flights.sort_values(KEY, ignore_index=True)
 

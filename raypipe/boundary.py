@@ -1,7 +1,7 @@
 """The lines between two durable effects, named, so that a run can be killed at each of them.
 
-Every effect that outlives the process happens inside `with boundary(name)`. With `RAYPIPE_STOP_AT=before commit x`
-(or `after ...`) the process stops itself there with SIGSTOP and waits for whoever watches to kill it; with
+Every effect that outlives the process happens inside `with boundary(name)`. With `RAYPIPE_STOP_AT=before EFFECT`
+(or `after EFFECT`) the process stops itself there with SIGSTOP and waits for whoever watches to kill it; with
 `RAYPIPE_BOUNDARIES=FILE` the boundaries reached are appended to the file. Both exist for the crash tests.
 """
 
@@ -21,7 +21,7 @@ def boundary(effect: str) -> Iterator[None]:
     Parameters
     ----------
     effect
-        What happens, such as `commit events/flights`.
+        What happens, and after a colon to what, such as `commit decisions: release/flights 2`.
     """
     _reach(f"before {effect}")
     yield

@@ -1,7 +1,7 @@
 """What a gateway is told to serve: the projection of each model's last release decision into Serve's `user_config`.
 
-Each model has its own release stream, hence its own generation. Holds names and
-addresses, never a secret. Does not know how a bundle is loaded.
+Each model has its own release stream, hence its own generation. Holds names and addresses, never a secret. Does not
+know how a bundle is loaded.
 """
 
 from __future__ import annotations

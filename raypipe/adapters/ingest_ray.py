@@ -77,7 +77,7 @@ class RayIngestor:
         """
         works = []
         for name, spec in pipeline.spec.sources.items():
-            stream, contract = _stream(pipeline.spec.name, name), pipeline.contracts[name]
+            stream, contract = f"ingest/{name}", pipeline.contracts[name]
             works.append(_Work(name, stream, spec, contract, self._manifest(stream, name, spec, contract)))
         open_works = [w for w in works if w.manifest]
         self._stage_all(open_works)
@@ -91,6 +91,7 @@ class RayIngestor:
         past = self._manifests.read(stream)
         last = past[-1].generation if past else 0
         events = events_table(self._store, name, contract)
+        events.refuse_other_columns()
         if events.generation(stream) < last:
             event("ingest", f"{name}: going on with manifest {last}, which an earlier run left unfinished")
             return tuple(e for e in past if e.generation == last)
@@ -213,10 +214,6 @@ class RayIngestor:
         self._decisions.record(
             last, stream=stream, at=self._clock(), who="ingest", what=what, why=why, evidence=evidence
         )
-
-
-def _stream(pipeline: str, source: str) -> str:
-    return f"ingest/{pipeline}/{source}"
 
 
 def _plain(counts: GateEvidence) -> dict[str, object]:

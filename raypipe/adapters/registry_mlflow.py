@@ -161,7 +161,7 @@ class MlflowRegistry:
         champion = self.champion(name)
         if champion and champion.version == version:
             return
-        with boundary("set champion"), self._translated():
+        with boundary(f"set champion: {name} {version}"), self._translated():
             self._client.set_registered_model_alias(name, CHAMPION, version)
 
     def _version(self, name: str, digest: str) -> ModelVersion | None:

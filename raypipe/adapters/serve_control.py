@@ -119,13 +119,11 @@ class ServeControl:
         cpus_per_replica: float = 0.5,
         host: str = "127.0.0.1",
         port: int = 8000,
-        import_path: str = IMPORT_PATH,
     ) -> None:
         """Tell Serve to run the gateway with this model; telling it again changes nothing, and all others stay.
 
-        Serve has no compare-and-swap. What was written is read back, and written again if another writer, who had
-        read before us, replaced it. One that writes after we have read back can still lose this order, until it is
-        applied again: a flow that starts again does so.
+        Serve has no compare-and-swap. What was written is read back, and written again where a writer of another model
+        replaced it at the same instant. One that writes still later can lose this order until it is applied again.
 
         Parameters
         ----------
@@ -151,8 +149,9 @@ class ServeControl:
         for _ in range(_ATTEMPTS):
             self._refuse_conflicts(details, port)
             shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
-            config = self._with(details, model, store)
-            application = _application(config, replicas, cpus_per_replica, import_path)
+            models = self._models(details) | {model.name: model}
+            config = GatewayConfig(models=tuple(models.values()), store=store)
+            application = _application(config, replicas, cpus_per_replica)
             body = {"http_options": {"host": host, "port": port}} | shared
             self._call("PUT", body | {"applications": [*_others(details), application]})
             details = self._details()
@@ -160,8 +159,8 @@ class ServeControl:
             if found and (found == model or found.generation > model.generation):
                 return
         raise self._unavailable(
-            f"generation {model.generation} of model {model.name} was replaced {_ATTEMPTS} times by another writer, who "
-            f"left {f'generation {found.generation}' if found else 'none'}: find what else configures Serve's "
+            f"generation {model.generation} of model {model.name} was replaced {_ATTEMPTS} times by another writer, "
+            f"who left {f'generation {found.generation}' if found else 'none'}: find what else configures Serve's "
             f"application {APPLICATION!r}, and run the release again"
         )
 
@@ -250,12 +249,7 @@ class ServeControl:
                 found=found.generation,
             )
 
-    def _with(self, details: Mapping[str, Any], model: ModelConfig, store: StoreAddress) -> GatewayConfig:
-        models = {**self._models(details), model.name: model}
-        return GatewayConfig(models=tuple(models.values()), store=store)
-
     def _models(self, details: Mapping[str, Any]) -> dict[str, ModelConfig]:
-        """Return what Serve is told today of each model of the endpoint, by name."""
         user_config = _user_config(details["applications"].get(APPLICATION, {}))
         if not user_config:
             return {}
@@ -271,7 +265,7 @@ class ServeControl:
         return Unavailable(message, system="serve", address=self._dashboard_url)
 
 
-def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float, import_path: str) -> dict[str, Any]:
+def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float) -> dict[str, Any]:
     deployment = {
         "name": DEPLOYMENT,
         "num_replicas": replicas,
@@ -281,7 +275,7 @@ def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float, 
     return {
         "name": APPLICATION,
         "route_prefix": ROUTE_PREFIX,
-        "import_path": import_path,
+        "import_path": IMPORT_PATH,
         "deployments": [deployment],
     }
 

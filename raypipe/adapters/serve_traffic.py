@@ -12,8 +12,10 @@ import numpy as np
 import requests
 
 from raypipe import scoring
-from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig, VersionConfig
+from raypipe.adapters.gateway_config import ModelConfig, VersionConfig
+from raypipe.adapters.gateway_state import GatewayStatus
 from raypipe.adapters.serve_control import ServeControl
+from raypipe.boundary import boundary
 from raypipe.bundle import Bundle
 from raypipe.config import Pipeline
 from raypipe.environment import Endpoints
@@ -24,7 +26,7 @@ from raypipe.rollout.state import Served, Target
 
 
 class ServeTraffic:
-    """Fulfils `ports.Traffic` for an endpoint with one model.
+    """Fulfils `ports.Traffic` for one model of an endpoint; the others stay as they are.
 
     Parameters
     ----------
@@ -56,11 +58,10 @@ class ServeTraffic:
         self._session = session or requests.Session()
 
     def apply(self, pipeline: Pipeline, target: Target) -> None:
-        """Order this traffic; ordering it again changes nothing. With nothing to load, there is nothing to order."""
-        if not target.loaded:
-            return
+        """Order this traffic; ordering it again changes nothing. With nothing to load, the model is withdrawn."""
         model = ModelConfig(
             name=pipeline.spec.name,
+            generation=target.generation,
             loaded=tuple(
                 VersionConfig(version=s.version, digest=s.digest, bundle=self._bundle_uri(s.digest))
                 for s in target.loaded
@@ -68,13 +69,15 @@ class ServeTraffic:
             champion=target.champion.version if target.champion else None,
         )
         release = pipeline.spec.release
-        self._control.apply(
-            GatewayConfig(generation=target.generation, models=(model,), store=self._endpoints.store),
-            replicas=release.replicas,
-            cpus_per_replica=release.cpus_per_replica,
-            host=self._endpoints.serve_host,
-            port=self._endpoints.serve_port,
-        )
+        with boundary("apply traffic"):
+            self._control.apply(
+                model,
+                store=self._endpoints.store,
+                replicas=release.replicas,
+                cpus_per_replica=release.cpus_per_replica,
+                host=self._endpoints.serve_host,
+                port=self._endpoints.serve_port,
+            )
 
     def observe(self, pipeline: Pipeline, target: Target, smoke: bool) -> Observed:
         """Return what the replicas say; with `smoke`, of the version loaded last, which is also tried once it is ready.
@@ -86,15 +89,16 @@ class ServeTraffic:
         candidate = target.loaded[-1] if smoke else target.champion
         seen = self._control.observed()
         reported = self._control.reported(seen).values() if candidate else ()
-        if candidate is None or seen.status == "DEPLOY_FAILED":
-            return Observed(seen.expected, 0, 0, refused=seen.message or None)
+        # Replicas that run are asked themselves: one that dies meanwhile is not the candidate's fault.
+        fails = seen.status == "DEPLOY_FAILED" or (seen.status == "UNHEALTHY" and not seen.replicas)
+        if candidate is None or fails:
+            reason = f"Serve says {seen.status}: {seen.message or 'nothing more'}"
+            return Observed(seen.expected, 0, 0, refused=reason if fails else None)
         prepared = sum(s.loaded.get(name, {}).get(candidate.version) == candidate.digest for s in reported)
         serving = sum(
-            s.generation >= target.generation and s.champions.get(name) == candidate.version for s in reported
+            s.epochs.get(name, 0) >= target.generation and s.champions.get(name) == candidate.version for s in reported
         )
-        # A replica that has not heard of this generation yet may still tell why it refused the one before.
-        heard = [s.refused for s in reported if s.wanted >= target.generation]
-        reasons = {r.get(f"{name}/{candidate.version}") or r.get("user_config") for r in heard}
+        reasons = {_refusal(s, name, candidate.version, target.generation) for s in reported}
         refused = "; ".join(sorted(r for r in reasons if r)) or None
         if not smoke or not 0 < seen.expected <= prepared:
             return Observed(seen.expected, prepared, serving, refused)
@@ -121,6 +125,14 @@ class ServeTraffic:
         except BadRequest as error:
             return False, error.message
         return _compare(candidate, version, scores, scoring.load(bundle).score(bundle.example))
+
+
+def _refusal(status: GatewayStatus, name: str, version: str, generation: int) -> str | None:
+    # A replica that has not heard of this generation may still tell why it refused the one before; that it could not
+    # read the order is then the only reason that counts.
+    if status.wanted.get(name, 0) < generation:
+        return status.refused.get("user_config")
+    return status.refused.get(f"{name}/{version}") or status.refused.get(name)
 
 
 def _compare(candidate: Served, version: str, scores: np.ndarray, expected: np.ndarray) -> tuple[bool, str]:

@@ -1,4 +1,7 @@
-"""A small pipeline with two sources, whose data is made here: enough to learn from, quick to run."""
+"""A small pipeline with two sources, whose data is made here: enough to learn from, quick to run.
+
+Sources are the lake's, so each pipeline has sources of its own: `<name>_trips` and `<name>_ends`.
+"""
 
 from __future__ import annotations
 
@@ -51,22 +54,22 @@ schema:
 PIPELINE = """
 name: NAME
 sources:
-  trips:
+  NAME_trips:
     contract: trips.odcs.yaml
     feeds: [{kind: objects, uri: "LANDING/trips/", format: csv}]
-  ends:
+  NAME_ends:
     contract: ends.odcs.yaml
     feeds: [{kind: objects, uri: "LANDING/ends/", format: jsonl}]
 features:
-  spine: trips
+  spine: NAME_trips
   prediction_time: started_at
   request: [city, distance]
   views:
     - name: town
       entity: [city]
-      source: ends
+      source: NAME_ends
       aggregate: {minutes_1d: {mean: minutes, over: 1d}}
-label: {name: long, source: ends, from: "minutes > 30", matures_within: 1d}
+label: {name: long, source: NAME_ends, from: "minutes > 30", matures_within: 1d}
 training:
   model: {kind: tabular_mlp, width: 8, depth: 1, epochs: 2, batch_size: 64, learning_rate: 0.02}
   split: {kind: time, validation: 20%}

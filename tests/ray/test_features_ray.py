@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raypipe.adapters import features_ray
 from raypipe.adapters.features_ray import build, cut
 from raypipe.adapters.lake.files import DataFile, TableFiles
 from raypipe.adapters.lake.store import Store
@@ -207,3 +208,11 @@ def test_slices_are_contiguous_balanced_and_complete():
 def test_there_are_never_more_slices_than_files_with_rows():
     assert len(cut(days(1, 1, 0), 50)) == 2
     assert cut(days(0), 3) == []
+
+
+def test_files_come_back_in_order_of_time_whichever_task_ends_first(store, monkeypatch):
+    rows = world(seed=8)
+    tables = {name: land(store, name, table) for name, table in rows.items()}
+    monkeypatch.setattr(features_ray, "map_tasks", lambda function, tasks: (function(t) for t in reversed(tasks)))
+    parts = build_all(store, tables, 3)
+    assert pa.concat_tables(parts).column("event_id").equals(rows["orders"].column("event_id"))

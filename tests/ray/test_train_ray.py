@@ -51,7 +51,7 @@ class Falling(nn.Module):
 
     def forward(self, x):
         self.calls += 1
-        if self.training and self.calls == 60 and not self.flag.exists():
+        if self.training and self.calls == 100 and not self.flag.exists():
             self.flag.touch()
             os._exit(1)
         return self.line(x).squeeze(-1)
@@ -172,14 +172,15 @@ def entrypoint_spec(name: str, **parameters: str) -> TrainingSpec:
     )
 
 
-def test_a_worker_that_dies_goes_on_from_its_last_epoch(run: Run, tmp_path: Path) -> None:
+def test_a_worker_that_dies_goes_on_from_its_last_checkpoint(run: Run, tmp_path: Path) -> None:
     (tmp_path / "falling.py").write_text(FALLING)
     code = CodePackage.of("falling:build", tmp_path)
     spec, flag, reported = entrypoint_spec("falling", flag=str(tmp_path / "fell")), tmp_path / "fell", []
     trained = train(run.examples, spec, name="falling", code=code, on_epoch=lambda epoch, _: reported.append(epoch))
-    # 36 steps make an epoch, so the 60th falls in the second: the first is not trained again.
     assert flag.exists()
-    assert reported == [0, 1, 2]
+    # 36 steps make an epoch, so the 100th falls in the third. The controller may not have seen the second's checkpoint
+    # yet; the first's it has, because a worker reports no second time before.
+    assert reported in ([0, 1, 2], [0, 1, 1, 2])
     metrics = evaluate(run.examples, bundle_of(run.examples, trained, spec, code), trained.cut).metrics
     assert metrics["auc"] is not None
     assert metrics["auc"] > 0.85

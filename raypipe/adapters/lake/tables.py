@@ -18,14 +18,14 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
-from raypipe.errors import GenerationMoved, Unavailable
+from raypipe.errors import ContractError, GenerationMoved, Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
@@ -75,15 +75,17 @@ class LakeTable:
             When the table is not at `generation - 1` for this `app_id`, or another writer wins the race.
         """
         table = self._open() or self._create()
+        if not overwrite:
+            self._refuse_other_columns(table)
         found = table.transaction_version(app_id) or 0
         if found != generation - 1:
             raise self._moved(app_id, generation - 1, found)
-        with boundary(f"commit {self.name}"), self._translated():
+        with boundary(f"commit {self.name}: {app_id} {generation}"), self._translated():
             try:
                 table.create_write_transaction(
                     [_add_action(f) for f in files],
                     "overwrite" if overwrite else "append",
-                    table.schema(),
+                    Schema.from_arrow(self.schema),
                     partition_by=self.partition_by,
                     commit_properties=CommitProperties(
                         custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
@@ -92,6 +94,17 @@ class LakeTable:
                 )
             except CommitFailedError as error:
                 raise self._moved(app_id, generation - 1, self.generation(app_id)) from error
+
+    def refuse_other_columns(self) -> None:
+        """Return if rows of this schema can be appended to what is there.
+
+        Raises
+        ------
+        ContractError
+            When the table has other columns; naming them, and what to do.
+        """
+        if (table := self._open()) is not None:
+            self._refuse_other_columns(table)
 
     def append(
         self, rows: pa.Table, *, app_id: str, generation: int, metadata: Mapping[str, object] | None = None
@@ -165,6 +178,20 @@ class LakeTable:
                 return DeltaTable(self.uri, version=version, storage_options=self.store.delta_options())
             except TableNotFoundError:
                 return None
+
+    def _refuse_other_columns(self, table: DeltaTable) -> None:
+        ours = Schema.from_arrow(self.schema)
+        if table.schema() == ours:
+            return
+        was = {f.name: str(f.type) for f in table.schema().fields}
+        now = {f.name: str(f.type) for f in ours.fields}
+        changed = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+        raise ContractError(
+            f"the table {self.name} was written under another contract: {', '.join(changed)} "
+            f"{'differs' if len(changed) == 1 else 'differ'}: take the change back, or give the source a new name, "
+            "which makes a new table and reads the feeds from the start",
+            key=self.name,
+        )
 
     def _create(self) -> DeltaTable:
         with self._translated():

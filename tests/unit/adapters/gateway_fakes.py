@@ -51,16 +51,20 @@ class Loader:
 
 
 def user_config(generation, champion, *loaded, name="flights", **limits):
-    """Return Serve's `user_config` for one model whose version n has the digest given for it."""
+    """Return Serve's `user_config` for one model at a generation, with its versions and their digests."""
     versions = [{"version": v, "digest": d, "bundle": f"s3://lake/{d}"} for v, d in loaded]
-    model = {"name": name, "champion": champion, "loaded": versions}
-    return {"generation": generation, "models": [model], "store": {"lake": "/nowhere"}} | limits
+    model = {"name": name, "generation": generation, "champion": champion, "loaded": versions}
+    return {"models": [model], "store": {"lake": "/nowhere"}} | limits
+
+
+def together(*configs):
+    """Return one `user_config` with the models of several."""
+    return configs[0] | {"models": [model for config in configs for model in config["models"]]}
 
 
 def reconfigured(switch, config):
     """Hand `config` to the switch and wait until it has done what it can."""
-    work = switch.reconfigure(config)
-    if work is not None:
+    for work in switch.reconfigure(config):
         work.result(10)
     return switch
 

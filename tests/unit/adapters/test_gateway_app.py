@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
-from gateway_fakes import Client, Loader, reconfigured, user_config
+from gateway_fakes import Client, Loader, reconfigured, together, user_config
 
 from raypipe.adapters.gateway_app import INLINE_BYTES, GatewayApp
 from raypipe.adapters.gateway_loading import Switch
@@ -95,7 +95,7 @@ def test_a_request_id_that_cannot_be_honoured_is_replaced(client, given):
         ("GET", "/ping", 200, b"\n"),
         ("GET", "/health", 200, b"\n"),
         ("GET", "/version", 200, b"."),
-        ("GET", "/status", 200, b'"replica":"r1","generation":3'),
+        ("GET", "/status", 200, b'"replica":"r1","epochs":{"flights":3}'),
         ("GET", "/v2/models/other", 404, b"this endpoint has flights"),
         ("GET", "/v2/models/flights/versions/9/ready", 404, b"it has 1, 2"),
         ("POST", "/v2/models/flights/versions/9/infer", 404, b"it has 1, 2"),
@@ -187,11 +187,55 @@ def test_a_candidate_can_be_asked_through_its_version_before_there_is_a_champion
 
 
 def test_with_several_models_invocations_must_name_one():
-    config = user_config(1, "1", ("1", "b1"))
-    config["models"] += user_config(1, "1", ("1", "b2"), name="trains")["models"]
+    config = together(user_config(1, "1", ("1", "b1")), user_config(1, "1", ("1", "b2"), name="trains"))
     client = Client(reconfigured(Switch(Loader()), config))
     assert client("POST", "/invocations", RECORDS, JSON).status == 404
     assert client("POST", "/endpoints/trains/invocations", RECORDS, JSON).json == {"predictions": [3.0]}
+
+
+def test_each_of_two_models_answers_with_the_epoch_of_its_own_release():
+    config = together(user_config(7, "1", ("1", "b1")), user_config(2, "4", ("4", "b2"), name="trains"))
+    client = Client(reconfigured(Switch(Loader()), config))
+    for name, epoch, version in (("flights", 7, "1"), ("trains", 2, "4")):
+        answer = client("POST", f"/v2/models/{name}/infer", infer_body(1.0))
+        assert (answer.json["model_version"], answer.json["parameters"]["epoch"]) == (version, epoch)
+        assert answer.headers["x-raypipe-epoch"] == str(epoch)
+        answer = client("POST", f"/endpoints/{name}/invocations", RECORDS, JSON)
+        assert (answer.headers["x-raypipe-version"], answer.headers["x-raypipe-epoch"]) == (version, str(epoch))
+
+
+@pytest.mark.parametrize("digest", ["b2", "bad"])
+def test_a_first_candidate_beside_a_champion_takes_nothing_from_it(client, digest):
+    reconfigured(client.switch, user_config(1, None, ("1", digest), name="trains"))
+    assert client("GET", "/v2/health/ready").status == 200
+    assert client("POST", "/invocations", RECORDS, JSON).json == {"predictions": [2.0]}
+    assert client("POST", "/v2/models/trains/infer", infer_body(1.0)).status == 503
+
+
+def test_a_replica_that_lacks_the_champion_of_one_model_is_not_ready():
+    config = together(user_config(1, "1", ("1", "b1")), user_config(1, "1", ("1", "bad"), name="trains"))
+    client = Client(reconfigured(Switch(Loader()), config))
+    assert client("GET", "/v2/health/ready").status == 503
+    assert client("POST", "/v2/models/trains/infer", infer_body(1.0)).headers["retry-after"] == "1"
+    assert client("POST", INFER, infer_body(1.0)).status == 200
+
+
+def test_after_an_aborted_bootstrap_the_candidate_answers_nowhere():
+    client = Client(reconfigured(Switch(Loader()), user_config(1, None, ("1", "b1"))))
+    assert client("POST", "/v2/models/flights/versions/1/infer", infer_body(1.0)).status == 200
+    assert client.switch.reconfigure(user_config(2, None)) == ()
+    for path in ("/v2/models/flights/versions/1/infer", INFER, "/endpoints/flights/invocations"):
+        assert client("POST", path, infer_body(1.0), JSON).status == 404
+    assert client("GET", "/v2/models").json == {"models": []}
+    assert client("POST", "/invocations", RECORDS, JSON).status == 503
+    reconfigured(client.switch, user_config(1, None, ("1", "b1")))
+    assert client("POST", "/v2/models/flights/versions/1/infer", infer_body(1.0)).status == 404
+
+
+def test_after_an_abort_only_the_champion_can_be_asked(client):
+    client.switch.reconfigure(user_config(4, "1", ("1", "b1")))
+    assert client("POST", "/v2/models/flights/versions/2/infer", infer_body(1.0)).status == 404
+    assert client("POST", INFER, infer_body(1.0)).json["parameters"] == {"epoch": 4, "arm": "champion"}
 
 
 def test_a_large_request_leaves_the_loop_free(client):

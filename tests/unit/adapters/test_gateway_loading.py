@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from gateway_fakes import EXAMPLE, Loader, Scorer, reconfigured, user_config
+from gateway_fakes import EXAMPLE, Loader, Scorer, reconfigured, together, user_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,25 +24,29 @@ def champion(switch):
     return model.champion.version if model.champion else None
 
 
+def epoch(switch):
+    return switch.status().epochs["flights"]
+
+
 def test_a_prepared_candidate_is_adopted_without_loading_it_again(switch):
     reconfigured(switch, user_config(2, "1", ("1", "b1"), ("2", "b2")))
     assert (champion(switch), set(switch.state.models["flights"].versions)) == ("1", {"1", "2"})
-    assert switch.reconfigure(user_config(3, "2", ("1", "b1"), ("2", "b2"))) is None
-    assert (champion(switch), switch.state.generation) == ("2", 3)
+    assert switch.reconfigure(user_config(3, "2", ("1", "b1"), ("2", "b2"))) == ()
+    assert (champion(switch), epoch(switch)) == ("2", 3)
     assert switch._load.loaded == ["b1", "b2"]
 
 
 def test_a_lower_generation_is_ignored(switch):
     reconfigured(switch, user_config(5, "2", ("2", "b2")))
     reconfigured(switch, user_config(4, "1", ("1", "b1")))
-    assert (champion(switch), switch.status().wanted) == ("2", 5)
+    assert (champion(switch), switch.status().wanted) == ("2", {"flights": 5})
 
 
 @pytest.mark.parametrize("digest", ["bad", "broken", "nan"])
 def test_a_refused_candidate_leaves_the_champion_in_force_and_says_why(switch, digest):
     reconfigured(switch, user_config(2, "1", ("1", "b1"), ("2", digest)))
     status = switch.status()
-    assert (champion(switch), status.generation) == ("1", 2)
+    assert (champion(switch), status.epochs) == ("1", {"flights": 2})
     assert list(status.refused) == ["flights/2"]
     assert status.loaded == {"flights": {"1": "b1"}}
 
@@ -50,7 +54,7 @@ def test_a_refused_candidate_leaves_the_champion_in_force_and_says_why(switch, d
 def test_a_refused_champion_leaves_the_whole_state_before_in_force(switch):
     reconfigured(switch, user_config(2, "2", ("1", "b1"), ("2", "bad"), ("3", "b3")))
     status = switch.status()
-    assert (status.generation, status.wanted, status.champions) == (1, 2, {"flights": "1"})
+    assert (status.epochs, status.wanted, status.champions) == ({"flights": 1}, {"flights": 2}, {"flights": "1"})
     assert "BundleRefused: s3://lake/bad is not bad" in status.refused["flights/2"]
 
 
@@ -65,14 +69,16 @@ def test_the_same_generation_again_retries_only_what_was_refused(switch):
     reconfigured(switch, config)
     reconfigured(switch, config)
     assert switch._load.loaded == ["b1", "bad", "bad"]
-    assert switch.reconfigure(user_config(3, "1", ("1", "b1"))) is None
+    assert switch.reconfigure(user_config(3, "1", ("1", "b1"))) == ()
     assert not switch.status().refused
 
 
 def test_one_generation_never_means_two_things(switch):
     reconfigured(switch, user_config(1, "2", ("2", "b2")))
     assert champion(switch) == "1"
-    assert "already orders other traffic" in switch.status().refused["user_config"]
+    assert "already orders other traffic" in switch.status().refused["flights"]
+    switch.reconfigure(user_config(2, "1", ("1", "b1")))
+    assert not switch.status().refused
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_one_generation_never_means_two_things(switch):
      user_config(2, "1", ("1", "b1"), ("1", "b2")), user_config(2, "1", ("1", "b1"), name="a/b")],
 )  # fmt: skip
 def test_a_wrong_user_config_is_reported_and_raises_nothing(switch, wrong):
-    assert switch.reconfigure(wrong) is None
+    assert switch.reconfigure(wrong) == ()
     assert champion(switch) == "1"
     assert "user_config" in switch.status().refused
 
@@ -94,12 +100,12 @@ def test_an_abort_does_not_wait_for_a_candidate_that_hangs(switch):
         return (release.wait(10) and None) or load(address, wanted)
 
     switch._load = hang
-    work = switch.reconfigure(user_config(2, "2", ("1", "b1"), ("2", "b2")))
-    assert switch.reconfigure(user_config(3, "1", ("1", "b1"))) is None
-    assert (champion(switch), switch.state.generation) == ("1", 3)
+    (work,) = switch.reconfigure(user_config(2, "2", ("1", "b1"), ("2", "b2")))
+    assert switch.reconfigure(user_config(3, "1", ("1", "b1"))) == ()
+    assert (champion(switch), epoch(switch)) == ("1", 3)
     release.set()
     work.result(10)
-    assert (champion(switch), switch.state.generation) == ("1", 3)
+    assert (champion(switch), epoch(switch)) == ("1", 3)
 
 
 def test_loaders_that_hang_are_noticed_and_refused():
@@ -122,15 +128,81 @@ def test_loaders_that_hang_are_noticed_and_refused():
     switch.check()
 
 
-@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["b1", "b2", "bad"])), max_size=8))
-def test_whatever_arrives_in_whatever_order_the_generation_in_force_never_falls(orders):
+def trains(generation, champion, *loaded):
+    return user_config(generation, champion, *loaded, name="trains")
+
+
+def test_two_models_released_one_after_the_other_keep_their_own_epochs(switch):
+    flights = user_config(1, "1", ("1", "b1"))
+    for config in (trains(1, None, ("1", "b3")), trains(2, "1", ("1", "b3")), trains(3, "1", ("1", "b3"))):
+        reconfigured(switch, together(flights, config))
+    flights = user_config(2, "1", ("1", "b1"), ("2", "b2"))
+    status = reconfigured(switch, together(flights, config)).status()
+    assert status.epochs == status.wanted == {"flights": 2, "trains": 3}
+    assert status.champions == {"flights": "1", "trains": "1"}
+    assert switch._load.loaded == ["b1", "b3", "b2"]
+
+
+def test_an_order_that_is_late_for_one_model_moves_the_other_all_the_same(switch):
+    reconfigured(switch, together(user_config(3, "1", ("1", "b1")), trains(1, None, ("1", "b3"))))
+    reconfigured(switch, together(user_config(2, "2", ("2", "b2")), trains(2, "1", ("1", "b3"))))
+    assert (champion(switch), switch.status().epochs) == ("1", {"flights": 3, "trains": 2})
+    assert not switch.status().refused
+
+
+def test_a_model_that_an_order_does_not_name_stays(switch):
+    reconfigured(switch, trains(5, "1", ("1", "b3")))
+    assert switch.status().champions == {"flights": "1", "trains": "1"}
+
+
+def test_a_refused_champion_of_one_model_holds_up_no_other(switch):
+    status = reconfigured(switch, together(user_config(2, "2", ("2", "bad")), trains(1, "1", ("1", "b3")))).status()
+    assert status.champions == {"flights": "1", "trains": "1"}
+    assert status.epochs == {"flights": 1, "trains": 1}
+    assert list(status.refused) == ["flights/2"]
+    reconfigured(switch, trains(2, "1", ("1", "b3")))
+    assert list(switch.status().refused) == ["flights/2"]
+
+
+def test_a_model_that_hangs_while_loading_holds_up_no_other():
+    release = threading.Event()
+    load = Loader()
+
+    def hang(address, wanted):
+        return (wanted.digest == "b2" and release.wait(10) and None) or load(address, wanted)
+
+    switch = reconfigured(Switch(hang), user_config(1, "1", ("1", "b1")))
+    flights = user_config(2, "1", ("1", "b1"), ("2", "b2"))
+    (slow,) = switch.reconfigure(flights)
+    (quick,) = switch.reconfigure(together(flights, trains(1, "1", ("1", "b3"))))
+    quick.result(10)
+    assert (switch.status().champions["trains"], epoch(switch), slow.done()) == ("1", 1, False)
+    release.set()
+    slow.result(10)
+    assert epoch(switch) == 2
+
+
+def test_an_aborted_candidate_is_gone_even_where_the_former_champion_cannot_be_loaded(switch):
+    reconfigured(switch, user_config(2, "1", ("1", "b1"), ("2", "b2"), ("3", "b3")))
+    reconfigured(switch, user_config(3, "9", ("9", "bad"), ("3", "b3")))
+    assert (champion(switch), epoch(switch)) == ("1", 2)
+    assert switch.status().loaded == {"flights": {"1": "b1", "3": "b3"}}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b"]), st.integers(1, 6), st.sampled_from(["b1", "b2", "bad"])), max_size=8
+    )
+)
+def test_whatever_arrives_in_whatever_order_no_model_falls_back_or_stops_answering(orders):
     switch = Switch(Loader())
-    in_force = []
-    served = False
-    for generation, digest in orders:
-        reconfigured(switch, user_config(generation, digest, (digest, digest)))
-        in_force.append(switch.state.generation)
-        answers = any(m.champion for m in switch.state.models.values())
-        assert answers or not served
-        served = answers
-    assert in_force == sorted(in_force)
+    before = switch.status()
+    for name, generation, digest in orders:
+        reconfigured(switch, user_config(generation, digest, (digest, digest), name=name))
+        after = switch.status()
+        assert all(after.epochs[model] >= epoch for model, epoch in before.epochs.items())
+        assert after.champions.keys() >= before.champions.keys()
+        assert {m: v for m, v in after.champions.items() if m != name} == {
+            m: v for m, v in before.champions.items() if m != name
+        }
+        before = after

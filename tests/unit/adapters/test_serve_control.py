@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 import orjson
 import pytest
 import requests
 import stamina
-from gateway_fakes import user_config
+from gateway_fakes import together, user_config
 from requests.adapters import BaseAdapter
 
-from raypipe.adapters.gateway_config import GatewayConfig
+from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig
 from raypipe.adapters.serve_control import ServeControl
-from raypipe.environment import SecretRef
+from raypipe.environment import SecretRef, StoreAddress
 from raypipe.errors import AccessDenied, GenerationMoved, Unavailable
 
+STORE = StoreAddress("s3://lake")
 THEIRS = {
     "name": "theirs",
     "route_prefix": "/theirs",
@@ -26,13 +28,17 @@ THEIRS = {
 
 @dataclass
 class Cluster(BaseAdapter):
-    """A dashboard that keeps what it is PUT, and an endpoint whose replicas answer in turn."""
+    """A dashboard that runs what it is PUT, and an endpoint whose replicas answer in turn.
+
+    `meanwhile` are the `user_config`s that another writer PUTs, one after each of ours.
+    """
 
     details: dict = field(default_factory=lambda: {"applications": {}, "target_capacity": None})
     replicas: dict = field(default_factory=dict)
     put: list = field(default_factory=list)
     tokens: list = field(default_factory=list)
     failure: object = None
+    meanwhile: list = field(default_factory=list)
     asked: int = 0
 
     def send(self, request, **_):
@@ -51,7 +57,13 @@ class Cluster(BaseAdapter):
         if isinstance(self.failure, int):
             answer.status_code, answer._content = self.failure, b"because"
         elif request.method == "PUT":
-            self.put.append(orjson.loads(request.body))
+            body = orjson.loads(request.body)
+            self.put.append(copy.deepcopy(body))
+            (ours,) = (a for a in body["applications"] if a["name"] == "raypipe")
+            if self.meanwhile:
+                ours["deployments"][0]["user_config"] = self.meanwhile.pop(0)
+            app = self.details["applications"].get("raypipe", {"status": "DEPLOYING", "route_prefix": "/"})
+            self.details["applications"]["raypipe"] = app | {"deployed_app_config": ours}
         else:
             answer._content = orjson.dumps(self.details)
         return answer
@@ -62,8 +74,8 @@ class Cluster(BaseAdapter):
 
 def status(generation, *, wanted=None, refused=None):
     return {
-        "generation": generation,
-        "wanted": wanted or generation,
+        "epochs": {"flights": generation},
+        "wanted": {"flights": wanted or generation},
         "champions": {"flights": "1"},
         "loaded": {"flights": {"1": "b1"}},
         "refused": refused or {},
@@ -78,7 +90,7 @@ def application(generation, *, replicas=("a", "b"), state="RUNNING", message="",
         "replicas": [{"replica_id": r, "state": "RUNNING"} for r in replicas]
         + [{"replica_id": "z", "state": "STARTING"}],
     }
-    config = {"deployments": [{"name": "gateway", "user_config": {"generation": generation}}]}
+    config = {"deployments": [{"name": "gateway", "user_config": user_config(generation, "1", ("1", "b1"))}]}
     return {
         "status": state,
         "message": message,
@@ -98,8 +110,17 @@ def foreign(config=THEIRS, route_prefix="/theirs"):
     }
 
 
-def config(generation):
-    return GatewayConfig.model_validate(user_config(generation, "1", ("1", "b1")))
+def model(generation, name="flights", champion="1"):
+    (made,) = user_config(generation, champion, ("1", "b1"), name=name)["models"]
+    return ModelConfig.model_validate(made)
+
+
+def ordered(body):
+    """Return the generation that a PUT orders of each model."""
+    (ours,) = (a for a in body["applications"] if a["name"] == "raypipe")
+    config = GatewayConfig.model_validate(ours["deployments"][0]["user_config"])
+    assert config.store == STORE
+    return {m.name: m.generation for m in config.models}
 
 
 @pytest.fixture
@@ -112,14 +133,11 @@ def control(cluster, tmp_path):
     (tmp_path / "token").write_text("t0ken\n")
     session = requests.Session()
     session.mount("http://", cluster)
-    clock = iter(range(1000))
     return ServeControl(
         "http://head:8265/",
         "http://gateway:8000",
         SecretRef(file=str(tmp_path / "token")),
         session=session,
-        now=lambda: float(next(clock)),
-        pause=lambda seconds: None,
     )
 
 
@@ -130,7 +148,7 @@ def _without_waiting():
 
 
 def test_the_first_apply_starts_serve_with_our_application(cluster, control):
-    control.apply(config(1), replicas=2, cpus_per_replica=0.25, host="127.0.0.1", port=8000)
+    control.apply(model(1), store=STORE, replicas=2, cpus_per_replica=0.25, host="127.0.0.1", port=8000)
     (body,) = cluster.put
     assert body["http_options"] == {"host": "127.0.0.1", "port": 8000}
     (ours,) = body["applications"]
@@ -138,8 +156,8 @@ def test_the_first_apply_starts_serve_with_our_application(cluster, control):
     (gateway,) = ours["deployments"]
     assert gateway["num_replicas"] == 2
     assert gateway["ray_actor_options"] == {"num_cpus": 0.25}
-    assert GatewayConfig.model_validate(gateway["user_config"]) == config(1)
-    assert cluster.tokens == ["Bearer t0ken"] * 2
+    assert GatewayConfig.model_validate(gateway["user_config"]) == GatewayConfig(models=(model(1),), store=STORE)
+    assert cluster.tokens == ["Bearer t0ken"] * 3
 
 
 def test_applications_and_settings_of_others_survive(cluster, control):
@@ -148,7 +166,7 @@ def test_applications_and_settings_of_others_survive(cluster, control):
     cluster.details |= {"http_options": http, "grpc_options": grpc, "proxy_location": "HeadOnly", "target_capacity": 50}
     imperative = foreign(None, "/imperative")
     cluster.details["applications"] = {"theirs": foreign(), "by-hand": imperative, "raypipe": application(1)}
-    control.apply(config(2), replicas=1, host="127.0.0.1", port=8000)
+    control.apply(model(2), store=STORE, replicas=1, host="127.0.0.1", port=8000)
     (body,) = cluster.put
     assert THEIRS in body["applications"]
     assert [a["name"] for a in body["applications"]] == ["theirs", "raypipe"]
@@ -162,7 +180,7 @@ def test_applications_and_settings_of_others_survive(cluster, control):
 
 def test_only_the_user_config_differs_between_generations(cluster, control):
     for generation in (1, 2):
-        control.apply(config(generation), replicas=1)
+        control.apply(model(generation), store=STORE, replicas=1)
     first, second = (body["applications"][0] for body in cluster.put)
     assert first["deployments"][0].pop("user_config") != second["deployments"][0].pop("user_config")
     assert first == second
@@ -171,20 +189,21 @@ def test_only_the_user_config_differs_between_generations(cluster, control):
 def test_our_route_in_other_hands_is_refused(cluster, control):
     cluster.details["applications"] = {"theirs": foreign(route_prefix="/")}
     with pytest.raises(Unavailable, match="'theirs' already answers at /"):
-        control.apply(config(1), replicas=1)
+        control.apply(model(1), store=STORE, replicas=1)
     assert not cluster.put
 
 
 def test_serve_on_another_port_is_refused_with_both_ports(cluster, control):
     cluster.details["http_options"] = {"host": "127.0.0.1", "port": 8100}
     with pytest.raises(Unavailable, match=r"listens on port 8100, the environment says 8000"):
-        control.apply(config(1), replicas=1, port=8000)
+        control.apply(model(1), store=STORE, replicas=1, port=8000)
 
 
 def test_a_late_writer_does_not_overwrite_a_newer_generation(cluster, control):
     cluster.details["applications"] = {"raypipe": application(7)}
     with pytest.raises(GenerationMoved) as moved:
-        control.apply(config(6), replicas=1)
+        control.apply(model(6), store=STORE, replicas=1)
+    assert "at generation 7, generation 6 comes too late" in str(moved.value)
     assert (moved.value.expected, moved.value.found) == (6, 7)
     assert not cluster.put
 
@@ -193,44 +212,70 @@ def test_an_observation_counts_what_runs(cluster, control):
     assert control.observed().status == "NOT_STARTED"
     cluster.details["applications"] = {"raypipe": application(4, state="UNHEALTHY", message="no memory")}
     seen = control.observed()
-    assert (seen.status, seen.expected, seen.replicas, seen.generation) == ("UNHEALTHY", 2, ("a", "b"), 4)
+    assert (seen.status, seen.expected, seen.replicas) == ("UNHEALTHY", 2, ("a", "b"))
     assert seen.message == "no memory; no memory of gateway"
+
+
+def test_a_traceback_of_serve_is_told_in_one_readable_line(cluster, control):
+    traceback = (
+        "The deployment failed to start.\n\x1b[36mray::Replica\x1b[39m\n" + "  File here\n" * 200 + "KeyError: 'x'"
+    )
+    cluster.details["applications"] = {"raypipe": application(4, state="DEPLOY_FAILED", message=traceback)}
+    message = control.observed().message
+    assert len(message) <= 500
+    assert message.startswith("The deployment failed to start. ray::Replica File here")
+    assert message.endswith("KeyError: 'x' of gateway")
+    assert "\n" not in message
+
+
+def test_a_second_model_joins_the_endpoint_and_each_moves_by_itself(cluster, control):
+    for order in (model(1), model(2), model(1, "trains", None), model(3), model(2, "trains")):
+        control.apply(order, store=STORE, replicas=1)
+    assert [ordered(body) for body in cluster.put] == [
+        {"flights": 1},
+        {"flights": 2},
+        {"flights": 2, "trains": 1},
+        {"flights": 3, "trains": 1},
+        {"flights": 3, "trains": 2},
+    ]
+    with pytest.raises(GenerationMoved, match="model trains at generation 2, generation 1 "):
+        control.apply(model(1, "trains", None), store=STORE, replicas=1)
+
+
+def test_an_order_that_another_writer_replaced_is_repaired_with_the_other_kept(cluster, control):
+    cluster.details["applications"] = {"raypipe": application(1)}
+    cluster.meanwhile = [together(user_config(1, "1", ("1", "b1")), user_config(5, "1", ("1", "b3"), name="trains"))]
+    control.apply(model(2), store=STORE, replicas=1)
+    assert [ordered(body) for body in cluster.put] == [{"flights": 2}, {"flights": 2, "trains": 5}]
+
+
+def test_an_order_that_a_newer_one_replaced_is_left(cluster, control):
+    cluster.meanwhile = [user_config(3, "1", ("1", "b1"))]
+    control.apply(model(2), store=STORE, replicas=1)
+    assert len(cluster.put) == 1
+
+
+def test_an_order_that_is_replaced_again_and_again_is_given_up(cluster, control):
+    cluster.meanwhile = [user_config(1, "1", ("1", "b1"))] * 9
+    with pytest.raises(Unavailable, match=r"generation 2 of model flights was replaced 5 times .* left generation 1"):
+        control.apply(model(2), store=STORE, replicas=1)
+    assert len(cluster.put) == 5
+
+
+def test_a_configuration_of_another_version_is_never_overwritten(cluster, control):
+    cluster.details["applications"] = {"raypipe": application(1)}
+    (deployment,) = cluster.details["applications"]["raypipe"]["deployed_app_config"]["deployments"]
+    deployment["user_config"] = {"models": [], "of": "the future"}
+    with pytest.raises(Unavailable, match="another version of raypipe wrote it"):
+        control.apply(model(2), store=STORE, replicas=1)
+    assert not cluster.put
 
 
 def test_each_replica_is_heard_and_strangers_are_not(cluster, control):
     cluster.details["applications"] = {"raypipe": application(4)}
     cluster.replicas = {"a": status(4), "gone": status(3), "b": status(3, wanted=4)}
     reported = control.reported(control.observed())
-    assert {r: s.generation for r, s in reported.items()} == {"a": 4, "b": 3}
-
-
-def test_waiting_ends_when_every_replica_has_the_generation(cluster, control):
-    cluster.details["applications"] = {"raypipe": application(4)}
-    cluster.replicas = {"a": status(4), "b": status(5)}
-    control.wait_until_in_force(4, deadline_s=3)
-
-
-@pytest.mark.parametrize(
-    ("app", "replicas", "words"),
-    [
-        (application(4), {"a": status(4), "b": status(3, wanted=4)}, "in force in 1 of 2 replicas after 3 s"),
-        (application(4), {"a": status(4), "b": status(3, refused={"flights/2": "old"})}, "in force in 1 of 2 replicas"),
-        (application(4), {}, "in force in 0 of 2 replicas"),
-        (application(4, replicas=(), target=0), {}, "in 0 of 0 replicas"),
-        (
-            application(4),
-            {"a": status(4), "b": status(3, wanted=4, refused={"flights/2": "bytes"})},
-            "refuses .*flights/2: bytes",
-        ),
-        (application(4, state="DEPLOY_FAILED", message="no module"), {}, "cannot run the gateway: no module"),
-        (application(4, state="DEPLOYING", message="starting"), {}, "Serve says DEPLOYING: starting"),
-    ],
-)
-def test_waiting_ends_with_the_reason(cluster, control, app, replicas, words):
-    cluster.details["applications"] = {"raypipe": app}
-    cluster.replicas = replicas
-    with pytest.raises(Unavailable, match=words):
-        control.wait_until_in_force(4, deadline_s=3)
+    assert {r: s.epochs["flights"] for r, s in reported.items()} == {"a": 4, "b": 3}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from raypipe.protocol import oip
 from raypipe.rollout.spec import ReleaseSpec
 from raypipe.rollout.state import Served, Target
 
-RUNNING = Observation("RUNNING", "", 2, ("a", "b"), 5)
+RUNNING = Observation("RUNNING", "", 2, ("a", "b"))
 V1, V2 = Served("1", "b1"), Served("2", "b2")
 PIPELINE = SimpleNamespace(spec=SimpleNamespace(name="flights", release=ReleaseSpec(replicas=2, cpus_per_replica=0.25)))
 
@@ -40,8 +40,8 @@ class Control:
     def reported(self, observation):
         return {str(i): status for i, status in enumerate(self.replicas)}
 
-    def apply(self, config, **how):
-        self.applied.append((config, how))
+    def apply(self, model, **how):
+        self.applied.append((model, how))
 
 
 @dataclass
@@ -70,7 +70,13 @@ class Endpoint(BaseAdapter):
 
 def replica(generation=5, champion="1", loaded=(V1, V2), refused=None, wanted=5):
     digests = {"flights": {s.version: s.digest for s in loaded}}
-    return GatewayStatus(generation, wanted, {"flights": champion} if champion else {}, digests, refused or {})
+    return GatewayStatus(
+        epochs={"flights": generation, "trains": 90},
+        wanted={"flights": wanted, "trains": 90},
+        champions={"flights": champion, "trains": "7"},
+        loaded=digests | {"trains": {"7": "b7"}},
+        refused={"trains/2": "of another model", "trains": "of another model"} | (refused or {}),
+    )
 
 
 @pytest.fixture
@@ -95,24 +101,31 @@ def traffic(control, endpoint, monkeypatch):
 
 def test_a_target_is_applied_whole(traffic, control):
     traffic.apply(PIPELINE, Target(5, V1, (V1, V2)))
-    ((config, how),) = control.applied
-    (model,) = config.models
-    assert (config.generation, model.name, model.champion, config.store.lake) == (5, "flights", "1", "s3://lake")
+    ((model, how),) = control.applied
+    assert (model.generation, model.name, model.champion) == (5, "flights", "1")
     assert [(v.version, v.digest, v.bundle) for v in model.loaded] == [
         ("1", "b1", "s3://lake/bundles/b1"),
         ("2", "b2", "s3://lake/bundles/b2"),
     ]
-    assert how == {"replicas": 2, "cpus_per_replica": 0.25, "host": "127.0.0.1", "port": 8100}
+    where = {"store": StoreAddress("s3://lake"), "host": "127.0.0.1", "port": 8100}
+    assert how == where | {"replicas": 2, "cpus_per_replica": 0.25}
 
 
 def test_before_there_is_a_champion_none_is_named(traffic, control):
     traffic.apply(PIPELINE, Target(1, None, (V1,)))
-    assert control.applied[0][0].models[0].champion is None
+    assert control.applied[0][0].champion is None
 
 
-def test_with_nothing_to_load_nothing_is_ordered(traffic, control):
+def test_with_nothing_to_load_the_model_is_withdrawn(traffic, control):
     traffic.apply(PIPELINE, Target(2, None, ()))
-    assert not control.applied
+    ((model, _),) = control.applied
+    assert (model.generation, model.champion, model.loaded) == (2, None, ())
+
+
+def test_an_order_is_a_boundary_where_a_run_can_be_killed(traffic, monkeypatch, tmp_path):
+    monkeypatch.setenv("RAYPIPE_BOUNDARIES", str(tmp_path / "reached"))
+    traffic.apply(PIPELINE, Target(1, None, (V1,)))
+    assert (tmp_path / "reached").read_text() == "before apply traffic\nafter apply traffic\n"
 
 
 def test_a_candidate_ready_everywhere_is_tried_with_its_example(traffic, endpoint):
@@ -154,6 +167,9 @@ def test_a_candidate_that_answers_otherwise_fails_and_one_that_does_not_answer_i
         ((replica(), replica(loaded=(V1,), refused={"flights/2": "BundleRefused"})), 1, "BundleRefused"),
         ((replica(), replica(loaded=(V1,), wanted=4, refused={"flights/2": "in the release before"})), 1, None),
         ((replica(), replica(refused={"flights/1": "not the candidate"})), 2, None),
+        ((replica(), replica(loaded=(V1,), refused={"flights": "orders two things"})), 1, "orders two things"),
+        ((replica(), replica(wanted=4, loaded=(V1,), refused={"user_config": "is wrong"})), 1, "is wrong"),
+        ((replica(), replica(refused={"user_config": "a later order is wrong"})), 2, None),
         ((), 0, None),
     ],
 )
@@ -171,13 +187,20 @@ def test_only_replicas_with_the_champion_of_this_generation_serve_it(traffic, co
 
 
 def test_a_failed_deployment_refuses_with_serves_reason(traffic, control):
-    control.seen = Observation("DEPLOY_FAILED", "no module", 2, (), 5)
+    for status in ("DEPLOY_FAILED", "UNHEALTHY"):
+        control.seen = Observation(status, "no module", 2, ())
+        seen = traffic.observe(PIPELINE, Target(5, V1, (V1, V2)), smoke=True)
+        assert (seen.prepared, seen.refused) == (0, f"Serve says {status}: no module")
+
+
+def test_a_replica_that_died_beside_one_that_runs_is_not_the_candidates_fault(traffic, control):
+    control.seen, control.replicas = Observation("UNHEALTHY", "a replica died", 2, ("a",)), (replica(),)
     seen = traffic.observe(PIPELINE, Target(5, V1, (V1, V2)), smoke=True)
-    assert (seen.prepared, seen.refused) == (0, "no module")
+    assert (seen.expected, seen.prepared, seen.refused) == (2, 1, None)
 
 
 def test_without_replicas_nothing_is_ready(traffic, control):
-    control.seen, control.replicas = Observation("NOT_STARTED", "", 0, (), 0), ()
+    control.seen, control.replicas = Observation("NOT_STARTED", "", 0, ()), ()
     seen = traffic.observe(PIPELINE, Target(5, V1, (V1,)), smoke=True)
     assert (seen.expected, seen.smoke) == (0, None)
     assert seen.refused is None

@@ -16,7 +16,7 @@ LAST = date(2013, 2, 14)
 @pytest.fixture(scope="module")
 def reference():
     rows = reference_examples()
-    return rows[rows["scheduled_departure_at"] < pd.Timestamp(LAST) + pd.Timedelta("1d")].reset_index(drop=True)
+    return rows[rows["scheduled_departure_at"] < pd.Timestamp(LAST) + pd.Timedelta("1D")].reset_index(drop=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.environment import StoreAddress
-from raypipe.errors import GenerationMoved
+from raypipe.errors import ContractError, GenerationMoved
 
 SCHEMA = pa.schema({"n": pa.int64(), "day": pa.date32()})
 
@@ -98,3 +98,14 @@ def test_a_snapshot_names_the_same_rows_by_the_same_digest(table):
     table.commit([written(table, 2)], app_id="a", generation=2)
     assert table.snapshot(before.version) == before
     assert table.snapshot().digest != before.digest
+
+
+def test_other_columns_are_refused_by_an_append_and_replaced_by_an_overwrite(table):
+    table.commit([written(table, 1)], app_id="a", generation=1)
+    wider = LakeTable(table.store, table.name, SCHEMA.append(pa.field("x", pa.float64())), partition_by=("day",))
+    with pytest.raises(ContractError, match="another contract: x differs"):
+        wider.refuse_other_columns()
+    with pytest.raises(ContractError, match="give the source a new name"):
+        wider.commit([], app_id="a", generation=2)
+    wider.commit([], app_id="a", generation=2, overwrite=True)
+    assert wider.read().column_names == ["n", "day", "x"]
