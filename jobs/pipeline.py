@@ -9,7 +9,7 @@ from raypipe.cli.run import execute
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--config", type=Path, required=True, help="the pipeline file")
-parser.add_argument("--env", default="local", help="environment: a name below configs/env, or a file")
+parser.add_argument("--env", help="environment: a name below configs/env, or a file (default: the one that is up)")
 parser.add_argument("--set", action="append", default=[], help="change a key, as in training.seed=8")
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ SOURCES: dict[FaultKind, tuple[str, ...]] = {
 }
 """Which sources a kind of fault is injected into."""
 
-LATE_BY = timedelta(days=2)
+LATE_BY = timedelta(days=3)
 """How long an object is held back."""
 
 AIRLINE_WITH_WRONG_DATES = "WN"

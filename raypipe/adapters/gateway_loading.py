@@ -152,7 +152,7 @@ class Switch:
         if wanted and (model.generation < wanted.generation or (model == wanted and not about)):
             return False
         self.wanted = {**self.wanted, name: model}
-        self._refused = {key: reason for key, reason in self._refused.items()}
+        self._refused = {key: reason for key, reason in self._refused.items() if key not in about}
         return True
 
     def _known(self) -> dict[str, Scorer]:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from raypipe.config import Pipeline, load, load_environment
+from raypipe.config import Pipeline, load
 from raypipe.environment import Endpoints, endpoints, home
 from raypipe.pipeline import RunResult
 
@@ -19,21 +19,30 @@ app = typer.Typer()
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="The pipeline file.")],
-    env: Annotated[str, typer.Option(help="Environment: a name below configs/env, or a file.")] = "local",
+    env: Annotated[
+        str | None, typer.Option(help="Environment: a name below configs/env, or a file.", show_default="the one up")
+    ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="Change a key, as in training.seed=8.")] = None,
 ) -> None:
     """Ingest what has landed, build features, train, validate, register and release; safe to repeat."""
     raise typer.Exit(execute(config, env, override or []))
 
 
-def execute(config: Path, env: str, overrides: list[str]) -> int:
-    """Run the pipeline file and return the exit code: 0 passed, 3 a gate refused, 4 rolled back."""
+def execute(config: Path, env: str | None, overrides: list[str]) -> int:
+    """Run the pipeline file and return the exit code: 0 passed, 3 a gate refused, 4 rolled back.
+
+    Parameters
+    ----------
+    env
+        Name or file of an environment; None means the one that is up at this home, else `local`.
+    """
     pipeline = load(config, overrides)
-    where = endpoints(load_environment(env), home())
     from raypipe.local.health import require
+    from raypipe.local.state import environment_in_force
     from raypipe.pipeline import run as run_pipeline
     from raypipe.wiring import connect
 
+    where = endpoints(environment_in_force(env, home()), home())
     require(where)
     with connect(where) as backends:
         result = run_pipeline(pipeline, backends)

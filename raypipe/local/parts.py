@@ -72,6 +72,8 @@ def _environment() -> dict[str, str]:
     """Return this process's variables without those that would point a part at somebody else's services."""
     foreign = ("RAY_", "MLFLOW_", "AWS_ENDPOINT", "AWS_PROFILE", "RAYPIPE_")
     env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    # A job says `python jobs/...`, and that has to be this Python also where nobody activated its environment.
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     hosts = [env.get("NO_PROXY", env.get("no_proxy", "")), "127.0.0.1", "localhost"]
     env["NO_PROXY"] = env["no_proxy"] = ",".join(h for h in hosts if h)
     return env

@@ -245,12 +245,12 @@ def _down(home: Path, say: Say) -> int:
 
 
 def _await_released(ports: set[int], deadline_s: float = 10.0) -> None:
-    """Return when each port is free or a stranger's; a process that is ending closes its sockets a little later."""
+    """Return when nobody, or a stranger, listens on each port; an ending process closes its sockets a little later.
+
+    A connection that outlives its process in the kernel is not waited for: a server can listen beside it.
+    """
     deadline = time.monotonic() + deadline_s
-    while taken := sorted(port for port in ports if not free(port)):
-        strangers = {f.port for f in listeners() if f.pid}
-        if strangers.issuperset(taken):
-            return
+    while taken := sorted(f.port for f in listeners() if f.port in ports and not f.pid):
         if time.monotonic() > deadline:
             raise RaypipeError(f"every process was ended, but ports {taken} are still taken: `ss -ltnp` says by whom")
         time.sleep(0.1)

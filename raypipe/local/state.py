@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
 
+from raypipe.config import load_environment
 from raypipe.environment import EnvironmentSpec
 from raypipe.errors import RaypipeError
 from raypipe.local.processes import ProcessId
@@ -62,6 +63,18 @@ def load_state(home: Path) -> PlatformState | None:
             "ends every process of this platform",
             file=file,
         ) from error
+
+
+def environment_in_force(name: str | None, home: Path) -> EnvironmentSpec:
+    """Return the environment of this name or file; without one, that which is up at `home`, else `local`.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such environment, or something in it is wrong.
+    """
+    known = load_state(home) if name is None else None
+    return known.environment if known else load_environment(name or "local")
 
 
 def save_state(home: Path, state: PlatformState) -> None:

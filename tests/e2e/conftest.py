@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from raypipe.adapters.lake.store import Store
 from raypipe.config import load_environment
 from raypipe.environment import Endpoints, EnvironmentSpec, endpoints
 
@@ -36,10 +38,11 @@ class LocalPlatform:
         """Variables for a child process that uses this platform."""
         return {**os.environ, "RAYPIPE_HOME": str(self.home)}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "from raypipe.cli import main; main()", *arguments]
+        env = self.variables | variables
         return subprocess.Popen(
-            command, env=self.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
         )
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +55,83 @@ class LocalPlatform:
 
     def down(self) -> subprocess.CompletedProcess[str]:
         return self.cli("down")
+
+
+@dataclass(frozen=True)
+class Existing:
+    """An environment file that attaches to the parts of a platform, any of which can be replaced by a wrong one."""
+
+    lake: str
+    s3: str
+    access_key: str
+    secret_key: str
+    mlflow: str
+    ray: str
+    dashboard: str
+    token: str
+    serve_port: int
+
+    @staticmethod
+    def of(platform: LocalPlatform, lake: str = "s3://lake") -> Existing:
+        where, secrets = platform.endpoints, platform.home / "secrets"
+        named = {name: f"{{file: {secrets / name}}}" for name in ("s3_access_key", "s3_secret_key", "ray_token")}
+        return Existing(
+            lake=lake,
+            s3=str(where.store.endpoint),
+            access_key=named["s3_access_key"],
+            secret_key=named["s3_secret_key"],
+            mlflow=where.mlflow_uri,
+            ray=where.ray_address,
+            dashboard=where.dashboard_url,
+            token=named["ray_token"],
+            serve_port=where.serve_port,
+        )
+
+    def write(self, file: Path) -> Path:
+        file.write_text(
+            f"storage: {{kind: s3, lake: '{self.lake}', endpoint: '{self.s3}',"
+            f" access_key: {self.access_key}, secret_key: {self.secret_key}}}\n"
+            f"registry: {{kind: mlflow, uri: '{self.mlflow}'}}\n"
+            f"ray: {{kind: cluster, address: '{self.ray}', dashboard: '{self.dashboard}', token: {self.token}}}\n"
+            f"serve: {{host: 127.0.0.1, port: {self.serve_port}}}\n"
+        )
+        return file
+
+
+class WarmCommandLine:
+    """The command line in forked children of one process that has imported everything: seconds less for each run."""
+
+    def __init__(self, platform: LocalPlatform, root: Path) -> None:
+        self._output, self._boundaries = root / "output.txt", root / "boundaries.txt"
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("killable.py"), str(platform.env_file), str(self._output)],
+            env=platform.variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready\n"
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Return how a command ended; what it wrote to stdout and to stderr is in `stdout`."""
+        self._output.write_text("")
+        request = {"arguments": [str(a) for a in arguments], "stop_at": None, "boundaries": str(self._boundaries)}
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        code = json.loads(self._answer())["code"]
+        return subprocess.CompletedProcess(arguments, code, self._output.read_text())
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        assert self._process.wait(10) == 0
+        self._process.stdout.close()
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
 
 
 def free_block(length: int) -> int:
@@ -103,3 +183,23 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform
     finally:
         result = made.down()
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def warm(platform: LocalPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommandLine]:
+    """The command line, warm, on the shared platform."""
+    made = WarmCommandLine(platform, tmp_path_factory.mktemp("warm"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def store(platform: LocalPlatform) -> Store:
+    """The shared platform's object store."""
+    return Store(platform.endpoints.store)
+
+
+@pytest.fixture(scope="session")
+def existing(platform: LocalPlatform) -> Existing:
+    """The shared platform as somebody else's, for environment files with one wrong part."""
+    return Existing.of(platform)

@@ -46,6 +46,7 @@ def run(request: dict, output: str) -> dict:
         if request["stop_at"]:
             os.environ["RAYPIPE_STOP_AT"] = request["stop_at"]
         try:
+            sys.argv = ["raypipe", *request["arguments"]]
             code = report_errors(build(request["arguments"]))
         except SystemExit as end:
             code = int(end.code or 0)
