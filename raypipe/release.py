@@ -30,9 +30,11 @@ def roll_out(pipeline: Pipeline, version: ModelVersion, on: Backends) -> Release
     state = current(pipeline.spec.name, on)
     if state and not state.finished:
         event("release", f"going on with the release of version {state.candidate.version}, {state.phase}")
+    if state:
+        # A finished release too: whoever decided it may have been killed before the traffic followed.
         state = _follow(pipeline, state, on)
     if state and state.phase is Phase.SUCCEEDED and state.candidate == candidate:
-        return _follow(pipeline, state, on)
+        return state
     champion = state.in_force if state else None
     deadline_at = on.now() + pipeline.spec.release.deadline
     step = plan(state, candidate, champion, deadline_at)
@@ -53,13 +55,12 @@ def _follow(pipeline: Pipeline, state: Release, on: Backends) -> Release:
             on.registry.set_champion(pipeline.spec.name, state.candidate.version)
         if state.finished:
             return state
-        step = None
-        while step is None:
-            observed = on.traffic.observe(pipeline, ordered, smoke=state.phase is Phase.PLANNED)
-            step = decide(state, observed, on.now())
-            if step is None:
-                on.traffic.pause()
-        state = _record(pipeline, step, on)
+        observed = on.traffic.observe(pipeline, ordered, smoke=state.phase is Phase.PLANNED)
+        step = decide(state, observed, on.now())
+        if step is None:
+            on.traffic.pause()
+        else:
+            state = _record(pipeline, step, on)
 
 
 def _record(pipeline: Pipeline, step: Step, on: Backends) -> Release:

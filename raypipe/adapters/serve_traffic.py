@@ -69,7 +69,7 @@ class ServeTraffic:
             champion=target.champion.version if target.champion else None,
         )
         release = pipeline.spec.release
-        with boundary("apply traffic"):
+        with boundary(f"apply traffic: {pipeline.spec.name} {target.generation}"):
             self._control.apply(
                 model,
                 store=self._endpoints.store,

@@ -18,7 +18,7 @@ from raypipe.errors import RaypipeError, Unavailable
 from raypipe.local import health
 from raypipe.local.health import PartHealth
 from raypipe.local.parts import Part, buckets, embedded_parts
-from raypipe.local.ports import Listener, any_free, free, listeners, require_free
+from raypipe.local.ports import Listener, any_free, listeners, require_free
 from raypipe.local.processes import ProcessId, alive, end, marked, platform_id, spawn
 from raypipe.local.ray_part import ray_temp_dir, socket_dir
 from raypipe.local.secrets import private_directory

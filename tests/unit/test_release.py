@@ -101,6 +101,16 @@ def test_releasing_the_champion_again_orders_its_traffic_and_decides_nothing(wor
     assert world.orders[-1] == world.orders[-2]
 
 
+def test_an_abort_whose_traffic_was_never_ordered_is_ordered_by_the_next_run(world):
+    roll_out(PIPELINE, ONE, world.backends)
+    world.smoke = False
+    roll_out(PIPELINE, TWO, world.backends)
+    world.orders.clear()
+    world.smoke = True
+    roll_out(PIPELINE, TWO, world.backends)
+    assert (world.orders[0].generation, world.orders[0].loaded) == (5, (Served("1", "aa"),))
+
+
 @pytest.mark.parametrize("fault", [{"smoke": False}, {"refused": "digest differs"}, {"deaf": True}])
 def test_a_candidate_that_cannot_serve_is_aborted_and_the_champion_stays(world, fault):
     roll_out(PIPELINE, ONE, world.backends)
