@@ -125,6 +125,15 @@ def load_environment(name: str) -> EnvironmentSpec:
         When there is no such file, or something in it is wrong.
     """
     file = Path(name) if name.endswith((".yaml", ".yml")) else Path("configs/env") / f"{name}.yaml"
+    if file != Path(name) and not file.exists():
+        known = [path.stem for path in file.parent.glob("*.yaml")]
+        raise ConfigError(
+            f"{file}: there is no environment `{name}` below {file.parent.resolve()}, and it "
+            f"is not the path of a .yaml file{_nearest(name, known)}",
+            file=str(file),
+            line=None,
+            key=name,
+        )
     return _load(EnvironmentSpec, file, ())
 
 

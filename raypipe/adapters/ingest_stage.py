@@ -15,7 +15,6 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from raypipe.adapters.lake.catalog import DEAD_LETTERS, dead_letters_table, events_table
 from raypipe.adapters.lake.files import WrittenFile
@@ -159,9 +158,8 @@ def deduplicate(task: Deduplicate) -> tuple[str, list[tuple[str, int]]]:
 
 def _keys(task: Deduplicate, uri: str, file: int) -> pl.DataFrame:
     """Return event id, place and origin of the rows of one file that fall into the task's bucket."""
-    filesystem, path = task.store.filesystem(uri)
     columns = ["event_id", "source_position"] if file >= 0 else ["event_id"]
-    rows = pl.DataFrame(pq.read_table(path, columns=columns, filesystem=filesystem, partitioning=None))
+    rows = pl.DataFrame(task.store.read_parquet(uri, columns))
     if file < 0:
         rows = rows.with_columns(source_position=pl.lit("#0"))
     parts = pl.col("source_position").str.extract_groups(r"^(?<object>.*)#(?<source_row>\d+)$")
@@ -180,8 +178,7 @@ def _keys(task: Deduplicate, uri: str, file: int) -> pl.DataFrame:
 def rewrite(task: Rewrite) -> tuple[str, str, WrittenFile | None]:
     """Return the source, the path, and a new file without the duplicates; None when no row is left."""
     table = events_table(task.store, task.source, task.contract)
-    filesystem, path = task.store.filesystem(f"{table.uri}/{task.path}")
-    rows = pq.read_table(path, filesystem=filesystem, partitioning=None)
+    rows = task.store.read_parquet(f"{table.uri}/{task.path}")
     keep = pl.Series(range(rows.num_rows)).is_in(pl.Series(task.rows, dtype=pl.Int64)).not_()
     kept = rows.filter(keep.to_arrow())
     day = dict(p.split("=", 1) for p in task.path.split("/")[:-1])["event_date"]

@@ -148,16 +148,18 @@ class ServeControl:
         self._refuse_late(details, model)
         for _ in range(_ATTEMPTS):
             self._refuse_conflicts(details, port)
-            shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
-            models = self._models(details) | {model.name: model}
-            config = GatewayConfig(models=tuple(models.values()), store=store)
+            models = self._models(details)
+            found = models.get(model.name)
+            if found and found.generation > model.generation:
+                return
+            config = GatewayConfig(models=tuple((models | {model.name: model}).values()), store=store)
             application = _application(config, replicas, cpus_per_replica)
+            if _told(details, application):
+                return
+            shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
             body = {"http_options": {"host": host, "port": port}} | shared
             self._call("PUT", body | {"applications": [*_others(details), application]})
             details = self._details()
-            found = self._models(details).get(model.name)
-            if found and (found == model or found.generation > model.generation):
-                return
         raise self._unavailable(
             f"generation {model.generation} of model {model.name} was replaced {_ATTEMPTS} times by another writer, "
             f"who left {f'generation {found.generation}' if found else 'none'}: find what else configures Serve's "
@@ -278,6 +280,17 @@ def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float) 
         "import_path": IMPORT_PATH,
         "deployments": [deployment],
     }
+
+
+def _told(details: Mapping[str, Any], application: Mapping[str, Any]) -> bool:
+    """Return whether Serve is already at work on exactly this: a PUT would start building it from the beginning."""
+    app = details["applications"].get(APPLICATION)
+    if app is None or app["status"] in ("DEPLOY_FAILED", "DELETING", "NOT_STARTED"):
+        return False
+    wanted = application["deployments"][0]
+    known = (app.get("deployed_app_config") or {}).get("deployments", ())
+    told: Mapping[str, Any] = next((d for d in known if d["name"] == DEPLOYMENT), {})
+    return all(told.get(key) == value for key, value in wanted.items())
 
 
 def _others(details: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray.data
 
 from raypipe import scoring
@@ -59,16 +58,14 @@ class Examples:
         """
         if not uris:
             raise RaypipeError("there are no training examples: ingest rows of the spine first")
-        filesystem, path = store.filesystem(uris[0])
-        schema = pq.read_schema(path, filesystem=filesystem)
+        schema = store.read_schema(uris[0])
         return Examples(store, tuple(uris), tuple(Column(n, column_type(schema.field(n).type)) for n in names))
 
     def read(self, uri: str, names: Sequence[str] | None = None) -> pa.Table:
         """Return one file's rows: the inputs in their types, clocks, label and event id; or only those named."""
-        filesystem, path = self.store.filesystem(uri)
         inputs = [c.name for c in self.columns]
         wanted = list(names or ("event_id", "prediction_at", "known_at", "label", *inputs))
-        table = pq.read_table(path, columns=wanted, filesystem=filesystem, partitioning=None)
+        table = self.store.read_parquet(uri, wanted)
         types = {c.name: c.arrow for c in self.columns}
         return table.select(wanted).cast(pa.schema([(n, types.get(n, table.schema.field(n).type)) for n in wanted]))
 

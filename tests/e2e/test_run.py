@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import duckdb
 import mlflow
-import mlflow.pyfunc
 import numpy as np
 import polars as pl
 import pytest
 import requests
 from deltalake import DeltaTable
 from mlflow import MlflowClient
-from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from trips import PER_DAY, make_trips
 
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.protocol import oip
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about MLflow's own types, while it is imported
+    import mlflow.pyfunc
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
 pytestmark = pytest.mark.e2e
 NAME, DAYS = "rides", 3

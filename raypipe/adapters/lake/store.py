@@ -7,7 +7,7 @@ A `Store` is picklable and holds no secret: workers read the secrets it names wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -134,7 +136,10 @@ class Store:
                 system="s3",
                 address=where,
             ) from error
-        except BotoCoreError as error:
+        except FileNotFoundError:
+            raise
+        # Arrow knows a store that does not answer only as an OSError.
+        except (BotoCoreError, OSError) as error:
             raise Unavailable(
                 f"the object store at {where} does not answer ({error}): is it running? Locally, `raypipe up` starts "
                 "it; nothing was lost, run again",
@@ -150,6 +155,19 @@ class Store:
         with self._translated(uri):
             body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
             return body
+
+    def read_schema(self, uri: str) -> pa.Schema:
+        """Return the columns of one Parquet file."""
+        filesystem, path = self.filesystem(uri)
+        with self._translated(uri):
+            return pq.read_schema(path, filesystem=filesystem)
+
+    def read_parquet(self, uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of one Parquet file, all columns by default; directories in its path are none."""
+        filesystem, path = self.filesystem(uri)
+        wanted = None if columns is None else list(columns)
+        with self._translated(uri):
+            return pq.read_table(path, columns=wanted, filesystem=filesystem, partitioning=None)
 
     def write(self, uri: str, data: bytes) -> None:
         """Put the object; afterwards it exists whole."""

@@ -125,7 +125,7 @@ def test_with_nothing_to_load_the_model_is_withdrawn(traffic, control):
 def test_an_order_is_a_boundary_where_a_run_can_be_killed(traffic, monkeypatch, tmp_path):
     monkeypatch.setenv("RAYPIPE_BOUNDARIES", str(tmp_path / "reached"))
     traffic.apply(PIPELINE, Target(1, None, (V1,)))
-    assert (tmp_path / "reached").read_text() == "before apply traffic\nafter apply traffic\n"
+    assert (tmp_path / "reached").read_text() == "before apply traffic: flights 1\nafter apply traffic: flights 1\n"
 
 
 def test_a_candidate_ready_everywhere_is_tried_with_its_example(traffic, endpoint):
