@@ -146,7 +146,7 @@ class ServeControl:
         """
         details = self._details()
         self._refuse_late(details, model)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             self._refuse_conflicts(details, port)
             models = self._models(details)
             found = models.get(model.name)
@@ -154,7 +154,7 @@ class ServeControl:
                 return
             config = GatewayConfig(models=tuple((models | {model.name: model}).values()), store=store)
             application = _application(config, replicas, cpus_per_replica)
-            if _told(details, application):
+            if _told(details, application) and (attempt or not _gave_up(details)):
                 return
             shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
             body = {"http_options": {"host": host, "port": port}} | shared
@@ -284,13 +284,16 @@ def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float) 
 
 def _told(details: Mapping[str, Any], application: Mapping[str, Any]) -> bool:
     """Return whether Serve is already at work on exactly this: a PUT would start building it from the beginning."""
-    app = details["applications"].get(APPLICATION)
-    if app is None or app["status"] in ("DEPLOY_FAILED", "DELETING", "NOT_STARTED"):
-        return False
+    app = details["applications"].get(APPLICATION, {})
     wanted = application["deployments"][0]
     known = (app.get("deployed_app_config") or {}).get("deployments", ())
     told: Mapping[str, Any] = next((d for d in known if d["name"] == DEPLOYMENT), {})
     return all(told.get(key) == value for key, value in wanted.items())
+
+
+def _gave_up(details: Mapping[str, Any]) -> bool:
+    """Return whether Serve no longer works on our application, so that telling it again is a new attempt."""
+    return details["applications"][APPLICATION]["status"] in ("DEPLOY_FAILED", "DELETING", "NOT_STARTED")
 
 
 def _others(details: Mapping[str, Any]) -> list[dict[str, Any]]:

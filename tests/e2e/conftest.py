@@ -47,7 +47,12 @@ class LocalPlatform:
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=150)
+        try:
+            out, err = process.communicate(timeout=150)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"{arguments} took more than 150 s:\n{out}\n{err}") from None
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def up(self) -> subprocess.CompletedProcess[str]:

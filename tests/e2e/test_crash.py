@@ -68,7 +68,7 @@ def end_of(trips, platform):
     events = (f"events/{trips.name}_trips", f"events/{trips.name}_ends")
     for table in (*events, "dead_letters", f"examples/{trips.name}", "manifests"):
         rows = DeltaTable(store.lake(table), storage_options=store.delta_options()).to_pyarrow_table().to_pylist()
-        ours = [r for r in rows if trips.landing in r.get("source_position", trips.landing)]
+        ours = [r for r in rows if trips.landing in (r.get("source_position") or r.get("uri") or trips.landing)]
         kept = {"event_id", "event_at", "raw", "reasons", "label", "prediction_at", "town__minutes_1d", "generation"}
         tables[table.replace(trips.name, "*")] = Counter(
             json.dumps({k: v for k, v in r.items() if k in kept}, sort_keys=True, default=str) for r in ours

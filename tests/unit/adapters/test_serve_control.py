@@ -186,6 +186,20 @@ def test_only_the_user_config_differs_between_generations(cluster, control):
     assert first == second
 
 
+@pytest.mark.parametrize(("state", "puts"), [("DEPLOYING", 1), ("RUNNING", 1), ("DEPLOY_FAILED", 2)])
+def test_the_same_order_is_put_again_only_where_it_failed(cluster, control, state, puts):
+    control.apply(model(1), store=STORE, replicas=1)
+    cluster.details["applications"]["raypipe"]["status"] = state
+    control.apply(model(1), store=STORE, replicas=1)
+    assert len(cluster.put) == puts
+
+
+def test_more_replicas_for_the_same_models_are_ordered(cluster, control):
+    control.apply(model(1), store=STORE, replicas=1)
+    control.apply(model(1), store=STORE, replicas=2)
+    assert [b["applications"][0]["deployments"][0]["num_replicas"] for b in cluster.put] == [1, 2]
+
+
 def test_our_route_in_other_hands_is_refused(cluster, control):
     cluster.details["applications"] = {"theirs": foreign(route_prefix="/")}
     with pytest.raises(Unavailable, match="'theirs' already answers at /"):
