@@ -72,7 +72,9 @@ def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:
     else:
         console.print(result.summary)
     if result.exit_code == 0:
-        console.print(f"MLflow {where.mlflow_uri}   dashboard {where.dashboard_url}   endpoint {where.serve_url}")
+        console.print(
+            f"MLflow {where.mlflow_uri}   dashboard {where.dashboard_url}   endpoint {where.serve_url}", soft_wrap=True
+        )
         console.print(curl(where, pipeline.spec.name), soft_wrap=True)
 
 
