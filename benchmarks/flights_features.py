@@ -13,10 +13,11 @@ import pandas as pd
 from configs.flights import nyc
 
 REQUEST = ["carrier", "origin", "dest", "distance"]
-WEATHER = ["temp", "wind_speed", "precip", "visib", "humid", "pressure"]
+WEATHER = ["temp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib"]
 VIEWS = [
     *(f"weather__{c}" for c in WEATHER),
-    *("origin__delay_2h", "origin__delay_24h", "origin__departures_2h", "carrier__late_rate_7d"),
+    *("origin__delay_2h", "origin__delay_24h", "origin__departures_2h"),
+    *("carrier__late_rate_7d", "dest__delay_6h", "dest__delay_24h"),
 ]
 KEY = ["carrier", "flight", "origin", "scheduled_departure_at"]
 
@@ -45,8 +46,13 @@ def reference_examples() -> pd.DataFrame:
     landed = flights[flights["late"].notna()]
     known = landed["departed_at"] + pd.to_timedelta(landed["air_time"] + 25, unit="min")
     happened = landed["scheduled_departure_at"]
-    total, count = _window(flights, ["carrier", "origin"], landed, happened, known, landed["late"], pd.Timedelta("7D"))
-    flights["carrier__late_rate_7d"] = _mean(total, count)
+    for name, by, value, hours in (
+        ("carrier__late_rate_7d", ["carrier", "origin"], landed["late"], 7 * 24),
+        ("dest__delay_6h", ["dest"], landed["arr_delay"], 6),
+        ("dest__delay_24h", ["dest"], landed["arr_delay"], 24),
+    ):
+        total, count = _window(flights, by, landed, happened, known, value, pd.Timedelta(hours=hours))
+        flights[name] = _mean(total, count)
     return flights.sort_values(KEY, ignore_index=True)
 
 
@@ -57,7 +63,7 @@ def _flights() -> pd.DataFrame:
     scheduled += pd.to_timedelta(raw["minute"], unit="min")
     late = (raw["arr_delay"] > 15).astype(float).where(raw["arr_delay"].notna())
     departed = scheduled + pd.to_timedelta(raw["dep_delay"], unit="min")
-    kept = raw[["carrier", "flight", "origin", "dest", "distance", "dep_delay", "air_time"]]
+    kept = raw[["carrier", "flight", "origin", "dest", "distance", "dep_delay", "air_time", "arr_delay"]]
     return kept.assign(scheduled_departure_at=scheduled, departed_at=departed, late=late)
 
 

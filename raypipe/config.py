@@ -175,7 +175,10 @@ def _override(data: dict[str, Any], override: str) -> None:
         here = here.setdefault(parent, {}) if isinstance(here, dict) else None
     if not isinstance(here, dict):
         raise ConfigError(f"--set {override}: {'.'.join(parents)} is not a mapping", key=key)
-    here[last] = yaml.safe_load(value)
+    try:
+        here[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        here[last] = value  # `>= 0.7` needs quotes in a file, and the shell took those that were given
 
 
 def _lines(node: yaml.Node, path: _Path) -> Iterator[tuple[_Path, int]]:

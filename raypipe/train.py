@@ -21,7 +21,6 @@ from raypipe.snapshot import Snapshot
 from raypipe.telemetry import event
 from raypipe.training.code import CodePackage
 
-
 # Packages whose versions can change a model's numbers.
 _ENVIRONMENT = ("raypipe", "ray", "torch", "pyarrow", "polars", "numpy")
 # Our own sources that shape a model; a change in one of them makes it another model.

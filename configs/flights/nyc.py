@@ -35,7 +35,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("scheduled_departure_at", "published_at"),
         ),
         "departures": (*KEY, "departed_at", "dep_delay"),
-        "arrivals": (*KEY, "arrival_known_at", "air_time", "arr_delay"),
+        "arrivals": (*KEY, "dest", "arrival_known_at", "air_time", "arr_delay"),
         "weather": (
             *("origin", "observed_at", "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust"),
             *("precip", "pressure", "visib"),

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data import ExecutionOptions
+from ray.exceptions import RayError
 from ray.train import (
     CheckpointConfig,
     DataConfig,
@@ -181,7 +182,8 @@ def _fit(work: Work, matrices: ray.data.Dataset, spec: TrainingSpec, run: RunCon
         result: Any = trainer.fit()
     except WorkerGroupError as error:
         raise _failure(next(iter(error.worker_failures.values()), error)) from error
-    except TrainingFailedError as error:
+    # What ends Train's own actor, as a store that goes away while it starts, comes back as Ray's error.
+    except (TrainingFailedError, RayError) as error:
         raise _failure(error) from error
     learned: Learned = result.return_value
     return learned
@@ -191,8 +193,11 @@ def _failure(error: BaseException) -> RaypipeError:
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, RaypipeError):
         return cause
+    said = str(cause).strip()
+    if isinstance(cause, RayError):
+        said = said.splitlines()[-1].strip()  # before it stands the traceback of another process
     return RaypipeError(
-        f"training failed: {type(cause).__name__}: {cause}: run again to go on from the last checkpoint; if it fails "
+        f"training failed: {type(cause).__name__}: {said}: run again to go on from the last checkpoint; if it fails "
         "at the same place, the model's code or the workers' memory is the cause"
     )
 

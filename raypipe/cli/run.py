@@ -52,9 +52,11 @@ def execute(config: Path, env: str | None, overrides: list[str]) -> int:
 
 def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:
     console = Console(highlight=False)
-    table = Table(title=f"raypipe run {pipeline.spec.name}", title_justify="left")
+    table = Table(title=f"raypipe run {pipeline.spec.name}", title_justify="left", box=None)
     for column in ("source", "rows in", "accepted", "dead letters", "duplicates", "gate"):
-        table.add_column(column, justify="right" if column not in ("source", "gate") else "left")
+        text = column in ("source", "gate")
+        # A number or a verdict is never cut short where there is no terminal to be wide enough.
+        table.add_column(column, justify="left" if text else "right", no_wrap=column != "source", overflow="fold")
     for name, i in result.ingested.items():
         e = i.evidence
         table.add_row(

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from raypipe.columns import Column
 
+
 def records_request(table: pa.Table, columns: tuple[Column, ...]) -> bytes:
     """Return an MLflow scoring request with one record for each row.
 

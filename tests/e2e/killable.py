@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import mlflow.pyfunc  # noqa: F401  imported once for all children
 import pandas  # noqa: F401
@@ -39,7 +40,7 @@ def run(request: dict, output: str) -> dict:
     """Return how one run of the command line ended."""
     child = os.fork()
     if child == 0:
-        with open(output, "a") as log:
+        with Path(output).open("a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         os.environ["RAYPIPE_BOUNDARIES"] = request["boundaries"]

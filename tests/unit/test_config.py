@@ -73,7 +73,9 @@ def test_a_right_file_loads_with_its_contracts(write):
 
 def test_the_digest_changes_with_the_meaning_and_not_with_the_layout(write):
     first = load(write()).digest
-    assert load(write(PIPELINE.replace("  model: {kind: tabular_mlp}", "  model:\n    kind: tabular_mlp"))).digest == first
+    assert (
+        load(write(PIPELINE.replace("  model: {kind: tabular_mlp}", "  model:\n    kind: tabular_mlp"))).digest == first
+    )
     assert load(write(), ["training.seed=8"]).digest != first
 
 
@@ -83,10 +85,18 @@ def test_the_digest_changes_with_the_meaning_and_not_with_the_layout(write):
         ("contract: trips", "contrakt: trips", ":4: unknown key `contrakt`: did you mean `contract`?"),
         ("  prediction_time", "  prediction_tim", ":9: unknown key `prediction_tim`: did you mean `prediction_time`?"),
         ("kind: tabular_mlp}", "kind: tabular_mlp, widht: 3}", ":19: unknown key `widht`: did you mean `width`?"),
-        ("kind: tabular_mlp", "kind: tabular_mpl", ":19: `training.model.kind` is 'tabular_mpl': did you mean `tabular_mlp`?"),
+        (
+            "kind: tabular_mlp",
+            "kind: tabular_mpl",
+            ":19: `training.model.kind` is 'tabular_mpl': did you mean `tabular_mlp`?",
+        ),
         ("over: 7d", "over: 7 days", ":16: `features.views.0.aggregate.minutes_7d.over`: '7 days' is not a duration"),
         ("spine: trips", "spine: trip", ":1: `features.spine` names the source `trip`: did you mean `trips`?"),
-        ("format: csv", "format: xml", ":6: `sources.trips.feeds.0.format`: Input should be 'parquet', 'csv' or 'jsonl'"),
+        (
+            "format: csv",
+            "format: xml",
+            ":6: `sources.trips.feeds.0.format`: Input should be 'parquet', 'csv' or 'jsonl'",
+        ),
         ("request: [city]", "request: [town]", "`features.request` uses the column `town`, which the contract of"),
         ("name: long, ", "", ":17: `label.name` is required"),
         ("name: trips\n", "name: [\n", ":3: this is not YAML"),
@@ -109,6 +119,16 @@ def test_an_override_is_checked_like_the_file(write):
     assert "write KEY=VALUE" in refusal(write(), ["training.seed"])
 
 
+def test_an_override_needs_no_quotes_that_the_shell_would_take(write):
+    limit = load(write(), ["validation.absolute.auc=>= 0.9"]).spec.validation.absolute["auc"]
+    assert (limit.operator, limit.value) == (">=", 0.9)
+
+
+def test_an_unknown_environment_is_said_with_those_that_exist():
+    with pytest.raises(ConfigError, match=r"no environment `locl` .* did you mean `local`"):
+        load_environment("locl")
+
+
 def test_missing_files_are_said_with_their_role(write, tmp_path):
     assert "cannot be read" in refusal(tmp_path / "none.yaml")
     text = refusal(write(PIPELINE.replace("trips.odcs.yaml", "none.odcs.yaml")))
@@ -123,7 +143,7 @@ def test_the_environments_of_the_repository_load(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     assert load_environment("local").storage.kind == "embedded"
     assert load_environment("cluster").storage.kind == "s3"
-    with pytest.raises(ConfigError, match="configs/env/nowhere.yaml"):
+    with pytest.raises(ConfigError, match=r"configs/env/nowhere\.yaml"):
         load_environment("nowhere")
 
 

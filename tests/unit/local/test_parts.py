@@ -95,3 +95,8 @@ def test_the_haproxy_launcher_moves_open_ports_to_loopback_and_closes_the_socket
         "    stats socket /s/admin.sock mode 600 level admin\n"
         "    bind 127.0.0.1:9101\n  bind 127.0.0.1:8404\n    bind 0.0.0.0:8000\n"
     )
+
+
+def test_a_job_finds_the_python_of_the_platform_also_where_no_environment_is_active(tmp_path: Path, weed, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert plan(tmp_path)["ray"].env["PATH"].split(":") == [str(Path(sys.executable).parent), "/usr/bin"]
