@@ -65,6 +65,7 @@ def test_the_whole_year_keeps_its_contract_but_for_a_wind_of_1048_mph(source, ye
         ("schedules", "origin", "PHL", "valid_values(origin)"),
         ("schedules", "distance", 0, "range(distance)"),
         ("departures", "dep_delay", None, "required(dep_delay)"),
+        ("arrivals", "dest", "Los Angeles", "pattern(dest)"),
         ("arrivals", "arr_delay", 2881.0, "range(arr_delay)"),
         ("weather", "humid", 101.0, "range(humid)"),
     ],
