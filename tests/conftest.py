@@ -19,7 +19,7 @@ ORDER = ["shared platform", "own platforms", "ray", "unit"]
 def group_of(path: Path) -> str:
     level = path.relative_to(ROOT).parts[0]
     if level == "e2e":
-        return "own platforms" if path.name == "test_platform.py" else "shared platform"
+        return "own platforms" if path.name in ("test_platform.py", "test_crash.py") else "shared platform"
     return level
 
 

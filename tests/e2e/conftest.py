@@ -117,15 +117,20 @@ class WarmCommandLine:
         )
         assert self._answer() == "ready\n"
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Return how a command ended; what it wrote to stdout and to stderr is in `stdout`."""
+    def run(self, *arguments: str, stop_at: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Return how a command ended, with stdout and stderr joined; killed at a boundary, its code is None."""
         self._output.write_text("")
-        request = {"arguments": [str(a) for a in arguments], "stop_at": None, "boundaries": str(self._boundaries)}
+        self._boundaries.write_text("")
+        request = {"arguments": [str(a) for a in arguments], "stop_at": stop_at, "boundaries": str(self._boundaries)}
         assert self._process.stdin
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code = json.loads(self._answer())["code"]
         return subprocess.CompletedProcess(arguments, code, self._output.read_text())
+
+    def reached(self) -> list[str]:
+        """Return the boundaries that the last command came to, each once, in order."""
+        return list(dict.fromkeys(self._boundaries.read_text().splitlines()))
 
     def close(self) -> None:
         assert self._process.stdin

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,46 +13,9 @@ from mlflow import MlflowClient
 from trips import make_trips
 
 from raypipe.adapters.lake.decisions import Decisions
-from raypipe.adapters.lake.store import Store
 from raypipe.decision import verify
 
-pytestmark = pytest.mark.e2e
 LISTED = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
-
-
-class Killable:
-    """The command line in children of one process, which kills them where they stop."""
-
-    def __init__(self, platform, root):
-        self.boundaries = root / "boundaries.txt"
-        self.output = root / "output.txt"
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("killable.py"), str(platform.env_file), str(self.output)],
-            env=platform.variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def run(self, arguments, stop_at=None):
-        request = {"arguments": arguments, "stop_at": stop_at, "boundaries": str(self.boundaries)}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def reached(self):
-        lines = self.boundaries.read_text().splitlines()
-        self.boundaries.unlink()
-        return lines
-
-
-@pytest.fixture
-def killable(platform, tmp_path):
-    made = Killable(platform, tmp_path)
-    yield made
-    made.process.stdin.close()
-    assert made.process.wait(10) == 0
 
 
 def arguments(trips, platform):
@@ -85,18 +46,19 @@ def end_of(trips, platform):
 
 
 @pytest.mark.timeout(500)
-def test_killed_at_every_boundary_and_run_again_nothing_is_lost_and_nothing_is_twice(platform, killable, tmp_path):
-    store = Store(platform.endpoints.store)
+def test_killed_at_every_boundary_and_run_again_nothing_is_lost_and_nothing_is_twice(platform, store, warm, tmp_path):
     control = make_trips(tmp_path / "a", store, "whole", days=2)
     victim = make_trips(tmp_path / "b", store, "killed", days=2)
-    assert killable.run(arguments(control, platform))["code"] == 0, killable.output.read_text()[-3000:]
-    points = list(dict.fromkeys(p.replace("whole", "killed") for p in killable.reached()))
+    whole = warm.run(*arguments(control, platform))
+    assert whole.returncode == 0, whole.stdout
+    points = [p.replace("whole", "killed") for p in warm.reached()]
     expected = end_of(control, platform)
 
     for point in points:
-        result = killable.run(arguments(victim, platform), stop_at=point)
-        assert result["killed"], f"no run stopped at {point!r}: {result}\n{killable.output.read_text()[-3000:]}"
-    assert killable.run(arguments(victim, platform))["code"] == 0, killable.output.read_text()[-3000:]
+        killed = warm.run(*arguments(victim, platform), stop_at=point)
+        assert killed.returncode is None, f"no run stopped at {point!r}: {killed.stdout}"
+    last = warm.run(*arguments(victim, platform))
+    assert last.returncode == 0, last.stdout
     found = end_of(victim, platform)
     for part, rows in expected.items():
         assert found[part] == rows, part
