@@ -1,6 +1,6 @@
 """Every test is of one level, by its folder: `unit` is pure, `ray` and `e2e` are marked.
 
-With two workers the tests of one Ray cluster or of one shared platform stay together, and the longest begin first.
+With two workers one has everything that starts a cluster, one cluster after the other, and the other has the rest.
 """
 
 from pathlib import Path
@@ -13,20 +13,17 @@ settings.register_profile("raypipe", deadline=None)
 settings.load_profile("raypipe")
 
 ROOT = Path(__file__).parent
-ORDER = ["shared platform", "own platforms", "ray", "unit"]
-
-
-def group_of(path: Path) -> str:
-    level = path.relative_to(ROOT).parts[0]
-    if level == "e2e":
-        return "own platforms" if path.name in ("test_platform.py", "test_crash.py") else "shared platform"
-    return level
+ORDER = ["e2e", "ray", "unit"]
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        group = group_of(item.path)
-        if group != "unit":
-            item.add_marker(pytest.mark.e2e if "platform" in group else pytest.mark.ray)
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: ORDER.index(group_of(item.path)))
+        level = level_of(item)
+        if level != "unit":
+            item.add_marker(getattr(pytest.mark, level))
+            item.add_marker(pytest.mark.xdist_group("clusters"))
+    items.sort(key=lambda item: ORDER.index(level_of(item)))
+
+
+def level_of(item):
+    return item.path.relative_to(ROOT).parts[0]

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import stamina
+
 from raypipe.adapters.lake.store import Store
 from raypipe.environment import Endpoints
 from raypipe.errors import AccessDenied, RaypipeError, Unavailable
@@ -24,6 +26,7 @@ from raypipe.errors import AccessDenied, RaypipeError, Unavailable
 # Loopback and in-house services are never reached through a proxy that the user's shell names.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _TIMEOUT_S = 5.0
+_BUSY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def require_ray(where: Endpoints) -> None:
     if ":" in where.ray_address:
         _reach("Ray", f"tcp://{where.ray_address.removeprefix('ray://')}")
     token = where.ray_token.read() if where.ray_token else None
-    health = _get("Ray", f"{where.dashboard_url.rstrip('/')}/api/gcs_healthz")
+    health = _get_patiently("Ray", f"{where.dashboard_url.rstrip('/')}/api/gcs_healthz")
     if b"success" not in health:
         raise Unavailable(
             f"the Ray cluster at {where.dashboard_url} says that its head is not healthy: {health[:200]!r}",
@@ -146,6 +149,18 @@ def _reach(system: str, address: str) -> None:
         ) from error
 
 
+def _get_patiently(system: str, url: str) -> bytes:
+    """Return the answer, asking again for some seconds where the server says that it is busy (HTTP 503)."""
+    for attempt in stamina.retry_context(on=_Busy, attempts=8, timeout=_BUSY_S, wait_initial=0.25, wait_max=2.0):
+        with attempt:
+            return _get(system, url)
+    raise AssertionError("the last attempt returns or raises")
+
+
+class _Busy(Unavailable):
+    """A server that answers, but not now."""
+
+
 def _get(system: str, url: str, token: str | None = None) -> bytes:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
@@ -160,7 +175,8 @@ def _get(system: str, url: str, token: str | None = None) -> bytes:
                 system=system,
                 address=url,
             ) from None
-        raise Unavailable(f"{system} answers {url} with HTTP {error.code}", system=system, address=url) from None
+        kind = _Busy if error.code == 503 else Unavailable
+        raise kind(f"{system} answers {url} with HTTP {error.code}", system=system, address=url) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise Unavailable(

@@ -1,7 +1,7 @@
 """Which examples train and which validate: the past trains, the future validates.
 
 Knows the clocks of an example: when it is predicted and when its label was known. Rows drawn at random would let the
-future teach the past (measured on the flights of 2013: AUC .796 at random, .769 by time).
+future teach the past (measured on the flights of 2013: AUC .786 at random, .772 by time).
 """
 
 from __future__ import annotations

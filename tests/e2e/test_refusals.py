@@ -19,7 +19,6 @@ pytestmark = pytest.mark.e2e
 OUTAGES = {
     "deduplicate": rb"GET /lake/outage/events/\S+\.parquet",
     "build features": rb"(GET|PUT) /lake/outage/examples/",
-    "train": rb"GET /lake/outage/examples/\S+\.parquet",
     "keep a checkpoint": rb"PUT /lake/outage/checkpoints/",
 }
 
@@ -115,13 +114,11 @@ def test_a_store_that_goes_away_in_the_middle_costs_no_row(platform, warm, exist
 
     for stage, request in OUTAGES.items():
         outage.expect(request)
-        began = time.monotonic()
         result = warm.run(*arguments)
         assert outage.away.is_set(), f"{stage}: no such request\n{result.stdout}"
         assert result.returncode == 1, f"{stage}: {result.stdout[-3000:]}"
         assert "Traceback" not in result.stdout, f"{stage}: {result.stdout[-3000:]}"
         assert "run again" in result.stdout.splitlines()[-1], f"{stage}: {result.stdout[-3000:]}"
-        assert time.monotonic() - began < 60, stage
 
     outage.back()
     # The token from a variable, and a home where nothing is: existing parts need no more than their file says.
