@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent
 ORDER = ["e2e", "ray", "unit"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before the workers read the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         level = level_of(item)
