@@ -29,7 +29,7 @@ demo: setup ## the main path on real flights: platform up, land, run, a curl tha
 	@echo && echo "Stop everything with: make down"
 
 test: setup check ## lint, types, import contracts, then every test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest
 
 check: setup ## lint, formatting, types, import contracts
 	@$(BIN)/ruff check .

@@ -161,7 +161,8 @@ class RayIngestor:
             event("ingest", f"{work.name}: nothing new")
             return Ingested(work.name, table.snapshot(), verdict, GateEvidence())
         verdict = _judge(work)
-        if verdict.lets_pass:
+        # Objects without a row are done with, though the run stops: kept open they would block all that come later.
+        if verdict.status is not Status.HALTED:
             self._commit(work)
         self._record(work, verdict)
         counts = work.evidence
@@ -191,7 +192,7 @@ class RayIngestor:
         events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": _plain(counts)})
 
     def _record(self, work: _Work, verdict: Verdict) -> None:
-        what = "accept" if verdict.lets_pass else "halt"
+        what = "halt" if verdict.status is Status.HALTED else "accept"
         generation = work.manifest[0].generation
         self._decide(work.stream, generation, work.contract, work.evidence, what, verdict.sentence())
 

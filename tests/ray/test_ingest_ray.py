@@ -1,0 +1,186 @@
+"""Objects become rows exactly once: what is new, what is double, what is broken, and what an earlier run left open."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from raypipe.adapters.ingest_ray import RayIngestor
+from raypipe.adapters.lake.catalog import dead_letters_table, events_table
+from raypipe.adapters.lake.decisions import Decisions
+from raypipe.adapters.lake.store import Store
+from raypipe.config import load
+from raypipe.environment import StoreAddress
+from raypipe.errors import ContractError, RaypipeError
+from raypipe.verdict import Status
+
+pytestmark = [
+    pytest.mark.usefixtures("ray_cluster"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+CONTRACT = """
+apiVersion: v3.0.2
+kind: DataContract
+id: trips
+version: 1.0.0
+status: active
+schema:
+  - name: trips
+    logicalType: object
+    customProperties: [{property: eventAt, value: at}]
+    properties:
+      - {name: trip, logicalType: string, required: true, primaryKey: true, primaryKeyPosition: 1}
+      - {name: at, logicalType: timestamp, required: true}
+      - {name: minutes, logicalType: number, logicalTypeOptions: {minimum: 0}}
+"""
+PIPELINE = """
+name: trips
+sources:
+  trips: {contract: trips.odcs.yaml, feeds: [{kind: objects, uri: LANDING, format: jsonl}], halt_when: {dead_letter_rate: 0.5}}
+features: {spine: trips, prediction_time: at, request: [minutes]}
+label: {name: long, source: trips, from: minutes > 30, matures_within: 1d}
+training: {model: {kind: tabular_mlp}}
+validation: {absolute: {auc: ">= 0.6"}}
+"""
+
+
+class World:
+    """A directory that is landing zone and lake."""
+
+    def __init__(self, root):
+        self.root, self.landing = root, root / "landing"
+        self.landing.mkdir()
+        (root / "trips.odcs.yaml").write_text(CONTRACT)
+        (root / "pipeline.yaml").write_text(PIPELINE.replace("LANDING", str(self.landing)))
+        self.store = Store(StoreAddress(lake=str(root / "lake")))
+
+    @property
+    def pipeline(self):
+        return load(self.root / "pipeline.yaml")
+
+    @property
+    def table(self):
+        return events_table(self.store, "trips", self.pipeline.contracts["trips"])
+
+    def land(self, name, *rows):
+        lines = [
+            r if isinstance(r, str) else json.dumps({"trip": r[0], "at": f"2020-01-0{r[1]}T00:00:00Z", "minutes": r[2]})
+            for r in rows
+        ]
+        (self.landing / name).write_text("\n".join(lines))
+
+    def ingest(self):
+        return RayIngestor(self.store, lambda: datetime.now(UTC)).ingest(self.pipeline)["trips"]
+
+    def counts(self):
+        e = self.ingest().evidence
+        return e.rows, e.accepted, e.dead_letters, e.duplicates
+
+    def trips(self):
+        rows = self.table.read(["trip", "minutes"]).sort_by("trip").to_pylist()
+        return [(r["trip"], r["minutes"]) for r in rows]
+
+    def decisions(self):
+        return [d.what for d in Decisions(self.store).stream("ingest/trips")]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_of_equal_events_the_first_of_the_manifest_stays_and_the_tables_own_before_all(world):
+    world.land("a", ("t1", 1, 10), ("t2", 1, 20), ("t1", 1, 11))
+    world.land("b", ("t2", 2, 21), ("t3", 2, 30))
+    assert world.counts() == (5, 3, 0, 2)
+    assert world.trips() == [("t1", 10), ("t2", 20), ("t3", 30)]
+    world.land("c", ("t3", 3, 99), ("t4", 3, 40))
+    assert world.counts() == (2, 1, 0, 1)
+    assert world.trips() == [("t1", 10), ("t2", 20), ("t3", 30), ("t4", 40)]
+    assert world.decisions() == ["accept", "accept"]
+
+
+def test_nothing_new_commits_nothing(world):
+    world.land("a", ("t1", 1, 10))
+    before = world.ingest().snapshot
+    again = world.ingest()
+    assert again.verdict.status is Status.NOT_APPLICABLE
+    assert again.snapshot == before
+    assert world.decisions() == ["accept"]
+
+
+def test_an_overwritten_object_is_new_and_its_old_events_are_not(world):
+    world.land("a", ("t1", 1, 10))
+    world.ingest()
+    world.land("a", ("t1", 1, 10), ("t2", 1, 20))
+    assert world.counts() == (2, 1, 0, 1)
+
+
+def test_refused_and_broken_rows_become_dead_letters_with_text_reason_and_place(world):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), '{"trip": ', ("t3", 1, 30))
+    assert world.counts() == (4, 2, 2, 0)
+    letters = dead_letters_table(world.store).read().sort_by("source_position").to_pylist()
+    assert [(x["reasons"], x["source_position"].rsplit("#", 1)[1]) for x in letters] == [
+        (["range(minutes)"], "1"),
+        (["malformed(json)"], "2"),
+    ]
+    assert json.loads(letters[0]["raw"])["trip"] == "t2"
+
+
+def test_a_halt_commits_no_row_and_is_tried_again_when_the_limit_allows_it(world):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    assert world.ingest().verdict.status is Status.HALTED
+    assert world.ingest().verdict.status is Status.HALTED
+    assert (world.trips(), world.decisions()) == ([], ["halt"])
+    file = world.root / "pipeline.yaml"
+    file.write_text(file.read_text().replace("0.5", "0.9"))
+    world.land("b", ("t4", 1, 40))
+    assert world.counts() == (3, 1, 2, 0)
+    assert world.counts() == (1, 1, 0, 0)
+    assert world.decisions() == ["halt", "accept", "accept"]
+
+
+def test_an_object_without_a_row_is_insufficient_once_and_blocks_nothing_later(world):
+    world.land("a")
+    assert world.ingest().verdict.status is Status.INSUFFICIENT
+    world.land("b", ("t1", 1, 10))
+    assert world.counts() == (1, 1, 0, 0)
+
+
+def test_a_decision_that_a_killed_run_did_not_record_is_recorded_by_the_next(world, monkeypatch):
+    world.land("a", ("t1", 1, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr(RayIngestor, "_record", lambda *_: None)
+        world.ingest()
+    assert world.decisions() == []
+    world.ingest()
+    assert world.decisions() == ["accept"]
+
+
+def test_an_empty_source_is_an_error_that_says_where_to_land(world):
+    with pytest.raises(RaypipeError, match="source `trips` is empty: nothing has landed under"):
+        world.ingest()
+
+
+def test_a_changed_contract_is_refused_before_a_row_is_read(world):
+    world.land("a", ("t1", 1, 10))
+    world.ingest()
+    file = world.root / "trips.odcs.yaml"
+    file.write_text(file.read_text() + "      - {name: city, logicalType: string}\n")
+    world.land("b", ("t2", 1, 10))
+    with pytest.raises(ContractError, match="another contract: city differs"):
+        world.ingest()
+
+
+def test_a_window_finds_duplicates_within_it(world):
+    world.land("a", ("t1", 9, 10))
+    world.ingest()
+    pipeline = world.pipeline
+    source = pipeline.spec.sources["trips"]
+    windowed = source.model_copy(update={"dedup": source.dedup.model_validate({"window": "1d"})})
+    spec = pipeline.spec.model_copy(update={"sources": {"trips": windowed}})
+    world.land("b", ("t1", 9, 11))
+    found = RayIngestor(world.store, lambda: datetime.now(UTC)).ingest(replace(pipeline, spec=spec))["trips"]
+    assert (found.evidence.accepted, found.evidence.duplicates) == (0, 1)
