@@ -24,7 +24,7 @@ from raypipe.rollout.state import Phase
 from raypipe.telemetry import event
 from raypipe.train import train_candidate
 from raypipe.training.validation import judge
-from raypipe.verdict import Status, Verdict
+from raypipe.verdict import Verdict
 
 PASSED, REFUSED, ROLLED_BACK = 0, 3, 4
 
@@ -65,7 +65,7 @@ def run(pipeline: Pipeline, on: Backends) -> RunResult:
     """
     spec = pipeline.spec
     ingested = on.ingestor.ingest(pipeline)
-    halted = [i for i in ingested.values() if not i.verdict.lets_pass and i.verdict.status is not Status.NOT_APPLICABLE]
+    halted = [i for i in ingested.values() if not i.verdict.lets_pass]
     if halted:
         why = "; ".join(f"{i.source}: {i.verdict.sentence()}" for i in halted)
         return RunResult(REFUSED, why, halted[0].verdict, ingested)

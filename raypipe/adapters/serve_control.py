@@ -7,7 +7,6 @@ the gateway's `/status`; does not know releases.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,19 +19,25 @@ from pydantic import TypeAdapter, ValidationError
 
 from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig
 from raypipe.adapters.gateway_state import GatewayStatus
+from raypipe.adapters.serve_details import (
+    APPLICATION,
+    DEPLOYMENT,
+    ROUTE_PREFIX,
+    application_config,
+    gave_up,
+    is_told,
+    others,
+    readable,
+    told_user_config,
+)
 from raypipe.environment import SecretRef, StoreAddress
 from raypipe.errors import AccessDenied, GenerationMoved, Unavailable
 
-APPLICATION = "raypipe"
-DEPLOYMENT = "gateway"
-IMPORT_PATH = "raypipe.adapters.gateway:app"
-ROUTE_PREFIX = "/"
 _TIMEOUT_S = 30.0
 # An endpoint that fails to answer so often is down, whatever its replicas say: ask again at the next look.
 _SILENT = 3
 # Each further attempt means that another writer came between reading and writing, within milliseconds.
 _ATTEMPTS = 5
-_MESSAGE = 500
 _STATUS = TypeAdapter(GatewayStatus)
 # Without these a PUT would reset what somebody else set for the whole Serve instance.
 _SHARED = ("proxy_location", "http_options", "grpc_options", "target_capacity")
@@ -105,7 +110,7 @@ class ServeControl:
         reasons = [app["message"], *(d["message"] for d in app["deployments"].values() if d["status"] != "HEALTHY")]
         return Observation(
             status=app["status"],
-            message=_readable("; ".join(r for r in reasons if r)),
+            message=readable("; ".join(r for r in reasons if r)),
             expected=deployment.get("target_num_replicas", 0),
             replicas=tuple(r["replica_id"] for r in deployment.get("replicas", ()) if r["state"] == "RUNNING"),
         )
@@ -153,12 +158,12 @@ class ServeControl:
             if found and found.generation > model.generation:
                 return
             config = GatewayConfig(models=tuple((models | {model.name: model}).values()), store=store)
-            application = _application(config, replicas, cpus_per_replica)
-            if _told(details, application) and (attempt or not _gave_up(details)):
+            application = application_config(config, replicas, cpus_per_replica)
+            if is_told(details, application) and (attempt or not gave_up(details)):
                 return
             shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
             body = {"http_options": {"host": host, "port": port}} | shared
-            self._call("PUT", body | {"applications": [*_others(details), application]})
+            self._call("PUT", body | {"applications": [*others(details), application]})
             details = self._details()
         raise self._unavailable(
             f"generation {model.generation} of model {model.name} was replaced {_ATTEMPTS} times by another writer, "
@@ -252,7 +257,7 @@ class ServeControl:
             )
 
     def _models(self, details: Mapping[str, Any]) -> dict[str, ModelConfig]:
-        user_config = _user_config(details["applications"].get(APPLICATION, {}))
+        user_config = told_user_config(details["applications"].get(APPLICATION, {}))
         if not user_config:
             return {}
         try:
@@ -265,50 +270,3 @@ class ServeControl:
 
     def _unavailable(self, message: str) -> Unavailable:
         return Unavailable(message, system="serve", address=self._dashboard_url)
-
-
-def _application(config: GatewayConfig, replicas: int, cpus_per_replica: float) -> dict[str, Any]:
-    deployment = {
-        "name": DEPLOYMENT,
-        "num_replicas": replicas,
-        "ray_actor_options": {"num_cpus": cpus_per_replica},
-        "user_config": config.model_dump(mode="json"),
-    }
-    return {
-        "name": APPLICATION,
-        "route_prefix": ROUTE_PREFIX,
-        "import_path": IMPORT_PATH,
-        "deployments": [deployment],
-    }
-
-
-def _told(details: Mapping[str, Any], application: Mapping[str, Any]) -> bool:
-    """Return whether Serve is already at work on exactly this: a PUT would start building it from the beginning."""
-    app = details["applications"].get(APPLICATION, {})
-    wanted = application["deployments"][0]
-    known = (app.get("deployed_app_config") or {}).get("deployments", ())
-    told: Mapping[str, Any] = next((d for d in known if d["name"] == DEPLOYMENT), {})
-    return all(told.get(key) == value for key, value in wanted.items())
-
-
-def _gave_up(details: Mapping[str, Any]) -> bool:
-    """Return whether Serve no longer works on our application, so that telling it again is a new attempt."""
-    return details["applications"][APPLICATION]["status"] in ("DEPLOY_FAILED", "DELETING", "NOT_STARTED")
-
-
-def _others(details: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the declarative configurations of everybody else; imperative applications survive a PUT by themselves."""
-    configs = (a.get("deployed_app_config") for n, a in details["applications"].items() if n != APPLICATION)
-    return [{k: v for k, v in c.items() if k not in ("host", "port")} for c in configs if c]
-
-
-def _user_config(app: Mapping[str, Any]) -> object:
-    deployments = (app.get("deployed_app_config") or {}).get("deployments", ())
-    return next((d.get("user_config") for d in deployments if d["name"] == DEPLOYMENT), None)
-
-
-def _readable(message: str) -> str:
-    """Return a message of Serve in one line of at most 500 characters: how it begins, and how its traceback ends."""
-    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
-    half = (_MESSAGE - 5) // 2
-    return line if len(line) <= _MESSAGE else f"{line[:half]} ... {line[-half:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -70,14 +71,14 @@ def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:
         known = {k: f"{v:.4f}" for k, v in result.trained.metrics.items() if v is not None}
         console.print("validation: " + ", ".join(f"{k} {v}" for k, v in known.items()) + f" -> {result.verdict.status}")
     if result.version:
-        console.print(f"version {result.version.version}: {result.summary}")
+        console.print(f"version {result.version.version}: {result.summary}", markup=False)
     else:
-        console.print(result.summary)
+        console.print(result.summary, markup=False)
     if result.exit_code == 0:
         console.print(
             f"MLflow {where.mlflow_uri}   dashboard {where.dashboard_url}   endpoint {where.serve_url}", soft_wrap=True
         )
-        console.print(curl(where, pipeline.spec.name), soft_wrap=True)
+        console.print(curl(where, pipeline.spec.name), soft_wrap=True, markup=False)
 
 
 def curl(where: Endpoints, name: str) -> str:
@@ -92,4 +93,6 @@ def curl(where: Endpoints, name: str) -> str:
         return ""
     bundle = LakeBundles(Store(where.store)).get(champion.digest)
     body = records_request(bundle.example.slice(0, 1), bundle.columns).decode()
-    return f"curl -s {where.serve_url}/endpoints/{name}/invocations -H 'content-type: application/json' -d '{body}'"
+    return (
+        f"curl -s {where.serve_url}/endpoints/{name}/invocations -H 'content-type: application/json' -d {quote(body)}"
+    )
