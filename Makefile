@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "raypipe needs Python 3.11: install it, or say where it is with PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "setting up $(VENV) (a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[local,flights,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,flights,dev]'
 	@touch $@
 
 setup: $(STAMP) ## install into .venv
@@ -28,8 +28,12 @@ demo: setup ## the main path on real flights: platform up, land, run, a curl tha
 	@$(BIN)/raypipe run configs/flights/pipeline.yaml
 	@echo && echo "Stop everything with: make down"
 
-test: setup check ## lint, types, import contracts, then every test
-	@$(BIN)/python -m pytest
+test: setup check ## lint, types, import contracts, then every test (e2e beside the others)
+	@log=$$(mktemp); code=0; \
+	$(BIN)/python -m pytest tests/unit tests/ray > $$log 2>&1 & rest=$$!; \
+	$(BIN)/python -m pytest tests/e2e || code=$$?; \
+	wait $$rest || code=$$?; \
+	cat $$log; rm $$log; exit $$code
 
 check: setup ## lint, formatting, types, import contracts
 	@$(BIN)/ruff check .
