@@ -8,10 +8,9 @@
     ├── PortTaken                    exit 1   a port of the local platform is held by another process
     ├── GenerationMoved              exit 1   somebody else committed first: expected, found, by whom
     ├── BundleRefused                exit 1   a bundle's bytes are not those its manifest promises
-    ├── BadRequest                   HTTP 400 a caller's request cannot be scored: what and where
-    └── GateRefused                  exit 3   a gate said no; carries its Verdict's text
+    └── BadRequest                   HTTP 400 a caller's request cannot be scored: what and where
 
-A refusal is a value (`raypipe.verdict.Verdict`); `GateRefused` exists only for callers that want an exception.
+A refusal is a value (`raypipe.verdict.Verdict`), not an exception: exit codes 3 and 4 come from results.
 All of these survive pickling with their attributes, so an error in a Ray worker arrives as itself.
 This module knows nothing of the rest of the package.
 """
@@ -90,9 +89,3 @@ class BundleRefused(RaypipeError):
 
 class BadRequest(RaypipeError):
     """A scoring request cannot be answered as it stands. The message names the field."""
-
-
-class GateRefused(RaypipeError):
-    """A gate said no. Attributes: `verdict`."""
-
-    exit_code = 3
