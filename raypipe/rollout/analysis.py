@@ -1,0 +1,88 @@
+"""What is known about a challenger's errors: a value that each gateway replica counts and that can be summed.
+
+Knows counts and arms. Does not know where requests come from or what is decided on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvidence:
+    """Errors by assigned arm, and the sums that a confidence sequence of their difference needs. Mergeable.
+
+    One observation is one unit (or one shadow pair), counted once in a rollout. A canary observation with challenger
+    share p, arm A (1: challenger) and error e (0 or 1) adds X = (A - p) e, whose mean is p (1 - p) times the
+    difference of the arms' error rates; a pair adds X = (e_challenger - e_champion) / 2. Both lie in an interval of
+    length 1, so strata of different shares add up.
+
+    Parameters
+    ----------
+    challenger_requests, challenger_errors, champion_requests, champion_errors
+        Units by assigned arm (intention to treat), and those of them whose arm failed.
+    pairs, pair_challenger_errors, pair_champion_errors
+        Shadow pairs, and those of them that an arm failed.
+    total
+        Sum of X.
+    variation
+        Sum of (X - mean of the X before it)^2: a predictable empirical variance (Howard, Ramdas, McAuliffe and Sekhon
+        2021, theorem 4).
+    weight
+        Sum of p (1 - p) over units, and of 1/2 over pairs: `total / weight` estimates the difference.
+    """
+
+    challenger_requests: int = 0
+    challenger_errors: int = 0
+    champion_requests: int = 0
+    champion_errors: int = 0
+    pairs: int = 0
+    pair_challenger_errors: int = 0
+    pair_champion_errors: int = 0
+    total: float = 0.0
+    variation: float = 0.0
+    weight: float = 0.0
+
+    def merge(self, other: ErrorEvidence) -> ErrorEvidence:
+        """Return the evidence of both; associative, commutative, and `ErrorEvidence()` changes nothing."""
+        return ErrorEvidence(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+class ErrorMeter:
+    """Counts `ErrorEvidence` one observation at a time; lives in one thread of one replica."""
+
+    __slots__ = ("_champion", "_challenger", "_count", "_pairs", "_total", "_variation", "_weight")
+
+    def __init__(self) -> None:
+        self._challenger = [0, 0]
+        self._champion = [0, 0]
+        self._pairs = [0, 0, 0]
+        self._count = 0
+        self._total = self._variation = self._weight = 0.0
+
+    def request(self, *, challenger: bool, share: float, failed: bool) -> None:
+        """Count one unit that was assigned with challenger share `share` (0..1, exclusive)."""
+        arm = self._challenger if challenger else self._champion
+        arm[0] += 1
+        arm[1] += failed
+        self._add((challenger - share) * failed, share * (1 - share))
+
+    def pair(self, *, challenger_failed: bool, champion_failed: bool) -> None:
+        """Count one request that both arms were asked."""
+        self._pairs[0] += 1
+        self._pairs[1] += challenger_failed
+        self._pairs[2] += champion_failed
+        self._add((challenger_failed - champion_failed) / 2, 0.5)
+
+    def evidence(self) -> ErrorEvidence:
+        """Return everything counted so far."""
+        return ErrorEvidence(
+            *self._challenger, *self._champion, *self._pairs, self._total, self._variation, self._weight
+        )
+
+    def _add(self, x: float, weight: float) -> None:
+        expected = self._total / self._count if self._count else 0.0
+        self._variation += (x - expected) ** 2
+        self._total += x
+        self._count += 1
+        self._weight += weight
