@@ -81,6 +81,6 @@ def run(pipeline: Pipeline, on: Backends) -> RunResult:
         why = f"version {version.version} is registered as refused: {verdict.sentence()}"
         return RunResult(REFUSED, why, verdict, ingested, trained, version)
 
-    state = release.roll_out(pipeline, version, on)
-    code = PASSED if state.phase is Phase.SUCCEEDED else ROLLED_BACK
+    state = release.roll_out(spec.release, version, on)
+    code = {Phase.SUCCEEDED: PASSED, Phase.PAUSED: REFUSED}.get(state.phase, ROLLED_BACK)
     return RunResult(code, state.reason, verdict, ingested, trained, version)

@@ -14,7 +14,7 @@ from raypipe.decision import Decision
 from raypipe.rollout.decide import Observed
 from raypipe.rollout.state import Target
 from raypipe.snapshot import Snapshot
-from raypipe.verdict import Verdict
+from raypipe.verdict import Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,9 @@ class Registry(Protocol):
     def register(self, name: str, trained: Trained, bundle: Bundle, verdict: Verdict) -> ModelVersion:
         """Return the version of this bundle, registered with its verdict; the same bundle is one version."""
 
+    def version(self, name: str, number: str | None = None) -> tuple[ModelVersion, Status] | None:
+        """Return a registered version, the newest by default, and its verdict; None when there is no such version."""
+
     def champion(self, name: str) -> ModelVersion | None:
         """Return the version that the alias `champion` names."""
 
@@ -135,14 +138,23 @@ class Registry(Protocol):
 class Traffic(Protocol):
     """The serving endpoint."""
 
-    def apply(self, pipeline: Pipeline, target: Target) -> None:
-        """Order this traffic; ordering it again changes nothing."""
+    def apply(self, name: str, target: Target) -> None:
+        """Order this traffic for a model; ordering it again changes nothing.
 
-    def observe(self, pipeline: Pipeline, target: Target, smoke: bool) -> Observed:
-        """Return what the replicas say; with `smoke`, send the newest loaded version its own example."""
+        Raises
+        ------
+        GenerationMoved
+            When the endpoint has been ordered a higher generation of this model.
+        """
 
-    def pause(self) -> None:
-        """Return when it is worth observing again."""
+    def observe(self, name: str, target: Target, *, smoke: bool, lease: bool = True) -> Observed:
+        """Return what the replicas say; with `smoke`, send the candidate its own example.
+
+        With `lease`, who asks promises to judge: the replicas let the challenger answer for another while.
+        """
+
+    def pause(self, seconds: float) -> None:
+        """Return a little later."""
 
 
 class Ledger(Protocol):
@@ -163,6 +175,26 @@ class Ledger(Protocol):
         evidence: Mapping[str, object],
     ) -> Decision:
         """Commit the decision that follows `previous`."""
+
+
+class ReleasePorts(Protocol):
+    """What a release acts on; `Backends` has all of it."""
+
+    @property
+    def registry(self) -> Registry:
+        """Names the champion."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """Is ordered."""
+
+    @property
+    def decisions(self) -> Ledger:
+        """Is the truth."""
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """Tells the wall time."""
 
 
 @dataclass(frozen=True, slots=True)

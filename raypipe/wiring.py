@@ -5,13 +5,14 @@ Ray reads its variables when it is imported, so the adapters that import it are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from raypipe.adapters.ray_session import authenticate, connect_ray
 from raypipe.environment import Endpoints
-from raypipe.ports import Backends
+from raypipe.ports import Backends, Ledger, Registry, Traffic
 
 
 @contextmanager
@@ -31,6 +32,36 @@ def connect(where: Endpoints) -> Iterator[Backends]:
         yield _backends(where)
     finally:
         ray.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Releasing:
+    """Fulfils `ports.ReleasePorts`, and needs no Ray cluster to be joined."""
+
+    registry: Registry
+    traffic: Traffic
+    decisions: Ledger
+    now: Callable[[], datetime]
+
+
+def releasing(where: Endpoints) -> Releasing:
+    """Return what a release acts on; quick to make, for whoever has to abort one."""
+    from raypipe.adapters.lake.bundles import LakeBundles
+    from raypipe.adapters.lake.decisions import Decisions
+    from raypipe.adapters.lake.store import Store
+    from raypipe.adapters.registry_mlflow import MlflowRegistry
+    from raypipe.adapters.serve_control import ServeControl
+    from raypipe.adapters.serve_traffic import ServeTraffic
+
+    store = Store(where.store)
+    bundles = LakeBundles(store)
+    control = ServeControl(where.dashboard_url, where.serve_url, where.ray_token)
+    return Releasing(
+        registry=MlflowRegistry(where.mlflow_uri),
+        traffic=ServeTraffic(control, where, bundles.uri, bundles.get),
+        decisions=Decisions(store),
+        now=now,
+    )
 
 
 def _backends(where: Endpoints) -> Backends:

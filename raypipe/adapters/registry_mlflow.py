@@ -33,7 +33,7 @@ from raypipe.bundle import Bundle, Lineage, pack
 from raypipe.config import Pipeline
 from raypipe.errors import Unavailable
 from raypipe.ports import ModelVersion, Trained
-from raypipe.verdict import Verdict
+from raypipe.verdict import Status, Verdict
 
 INPUTS, BUNDLE, VERDICT = "raypipe.inputs_digest", "raypipe.bundle", "raypipe.verdict"
 CHAMPION = "champion"
@@ -145,6 +145,15 @@ class MlflowRegistry:
                     name, f"models:/{model_id}", run_id=trained.run_id, tags=tags, model_id=model_id
                 )
         return ModelVersion(name, str(made.version), trained.digest)
+
+    def version(self, name: str, number: str | None = None) -> tuple[ModelVersion, Status] | None:
+        """Return a registered version, the newest by default, and its verdict; None when there is no such version."""
+        with self._translated():
+            found = {int(v.version): v for v in self._client.search_model_versions(f"name = '{name}'")}
+        if not found or (number is not None and not (number.isdecimal() and int(number) in found)):
+            return None
+        chosen = found[int(number) if number is not None else max(found)]
+        return ModelVersion(name, str(chosen.version), chosen.tags[BUNDLE]), Status(chosen.tags[VERDICT])
 
     def champion(self, name: str) -> ModelVersion | None:
         """Return the version that the alias `champion` names."""

@@ -21,10 +21,13 @@ from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig
 from raypipe.adapters.gateway_state import GatewayStatus
 from raypipe.adapters.serve_details import (
     APPLICATION,
+    CHALLENGER,
     DEPLOYMENT,
     ROUTE_PREFIX,
     application_config,
+    challenger_name,
     gave_up,
+    is_absent,
     is_told,
     others,
     readable,
@@ -102,18 +105,12 @@ class ServeControl:
         self._session = session or requests.Session()
 
     def observed(self) -> Observation:
-        """Return what Serve says of our application."""
-        app = self._details()["applications"].get(APPLICATION)
-        if app is None:
-            return Observation("NOT_STARTED", "", 0, ())
-        deployment = app["deployments"].get(DEPLOYMENT, {})
-        reasons = [app["message"], *(d["message"] for d in app["deployments"].values() if d["status"] != "HEALTHY")]
-        return Observation(
-            status=app["status"],
-            message=readable("; ".join(r for r in reasons if r)),
-            expected=deployment.get("target_num_replicas", 0),
-            replicas=tuple(r["replica_id"] for r in deployment.get("replicas", ()) if r["state"] == "RUNNING"),
-        )
+        """Return what Serve says of the gateway."""
+        return _observation(self._details(), APPLICATION, DEPLOYMENT)
+
+    def challenger(self, model: str) -> Observation:
+        """Return what Serve says of a model's challenger."""
+        return _observation(self._details(), challenger_name(model), CHALLENGER)
 
     def apply(
         self,
@@ -124,6 +121,7 @@ class ServeControl:
         cpus_per_replica: float = 0.5,
         host: str = "127.0.0.1",
         port: int = 8000,
+        challenger: Mapping[str, Any] | None = None,
     ) -> None:
         """Tell Serve to run the gateway with this model; telling it again changes nothing, and all others stay.
 
@@ -140,6 +138,8 @@ class ServeControl:
             Of the gateway, shared by its models: the last order is in force. Other cpus restart the replicas.
         host, port
             Where Serve listens; it cannot be moved while it runs.
+        challenger
+            The model's challenger application as Serve is told of it; without one, it is ended.
 
         Raises
         ------
@@ -158,12 +158,15 @@ class ServeControl:
             if found and found.generation > model.generation:
                 return
             config = GatewayConfig(models=tuple((models | {model.name: model}).values()), store=store)
-            application = application_config(config, replicas, cpus_per_replica)
-            if is_told(details, application) and (attempt or not gave_up(details)):
+            gateway = application_config(config, replicas, cpus_per_replica)
+            beside = challenger_name(model.name)
+            told = is_told(details, challenger) if challenger else is_absent(details, beside)
+            if told and is_told(details, gateway) and (attempt or not gave_up(details)):
                 return
             shared = {key: details[key] for key in _SHARED if details.get(key) is not None}
             body = {"http_options": {"host": host, "port": port}} | shared
-            self._call("PUT", body | {"applications": [*others(details), application]})
+            applications = [*others(details, (APPLICATION, beside)), gateway, *([challenger] if challenger else [])]
+            self._call("PUT", body | {"applications": applications})
             details = self._details()
         raise self._unavailable(
             f"generation {model.generation} of model {model.name} was replaced {_ATTEMPTS} times by another writer, "
@@ -171,8 +174,10 @@ class ServeControl:
             f"application {APPLICATION!r}, and run the release again"
         )
 
-    def reported(self, observation: Observation) -> Mapping[str, GatewayStatus]:
+    def reported(self, observation: Observation, lease: str | None = None) -> Mapping[str, GatewayStatus]:
         """Return what the replicas say of themselves, by replica id; one that was not reached is absent.
+
+        With the name of a rollout, each of them lets its challenger answer for another while.
 
         The endpoint spreads connections, so it is asked on new ones until every running replica has answered, or
         twelve times for each (at random that misses one of ten in fewer than 1 in 10,000 looks).
@@ -182,17 +187,19 @@ class ServeControl:
         for _ in range(12 * len(observation.replicas)):
             if found.keys() >= set(observation.replicas) or silent == _SILENT:
                 break
-            answered = self._status()
+            answered = self._status(lease)
             if answered is None:
                 silent += 1
             else:
                 found[answered[0]] = answered[1]
         return {replica: status for replica, status in found.items() if replica in observation.replicas}
 
-    def _status(self) -> tuple[str, GatewayStatus] | None:
+    def _status(self, lease: str | None) -> tuple[str, GatewayStatus] | None:
+        url = f"{self._endpoint_url}/status"
+        asked = {"lease": lease} if lease else {}
         try:
             # A connection of its own: on a kept one the same replica would answer again.
-            answer = self._session.get(f"{self._endpoint_url}/status", timeout=3, headers={"Connection": "close"})
+            answer = self._session.get(url, params=asked, timeout=3, headers={"Connection": "close"})
             body = orjson.loads(answer.content)
             return body.pop("replica"), _STATUS.validate_python(body)
         except (requests.RequestException, orjson.JSONDecodeError, ValidationError, KeyError, AttributeError):
@@ -270,3 +277,17 @@ class ServeControl:
 
     def _unavailable(self, message: str) -> Unavailable:
         return Unavailable(message, system="serve", address=self._dashboard_url)
+
+
+def _observation(details: Mapping[str, Any], application: str, deployment_name: str) -> Observation:
+    app = details["applications"].get(application)
+    if app is None:
+        return Observation("NOT_STARTED", "", 0, ())
+    deployment = app["deployments"].get(deployment_name, {})
+    reasons = [app["message"], *(d["message"] for d in app["deployments"].values() if d["status"] != "HEALTHY")]
+    return Observation(
+        status=app["status"],
+        message=readable("; ".join(r for r in reasons if r)),
+        expected=deployment.get("target_num_replicas", 0),
+        replicas=tuple(r["replica_id"] for r in deployment.get("replicas", ()) if r["state"] == "RUNNING"),
+    )

@@ -6,22 +6,24 @@ Knows targets, the gateway's configuration and how to try a candidate; does not 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import requests
 
 from raypipe import scoring
-from raypipe.adapters.gateway_config import ModelConfig, VersionConfig
+from raypipe.adapters.gateway_config import ChallengerConfig, ModelConfig, VersionConfig
 from raypipe.adapters.gateway_state import GatewayStatus
-from raypipe.adapters.serve_control import ServeControl
+from raypipe.adapters.serve_control import Observation, ServeControl
+from raypipe.adapters.serve_details import challenger_application, challenger_name
 from raypipe.boundary import boundary
 from raypipe.bundle import Bundle
-from raypipe.config import Pipeline
 from raypipe.environment import Endpoints
 from raypipe.errors import BadRequest
 from raypipe.protocol import oip
 from raypipe.rollout.decide import Observed
+from raypipe.rollout.evidence import Evidence
 from raypipe.rollout.state import Served, Target
 
 
@@ -57,57 +59,120 @@ class ServeTraffic:
         self._bundle = bundle
         self._session = session or requests.Session()
 
-    def apply(self, pipeline: Pipeline, target: Target) -> None:
-        """Order this traffic; ordering it again changes nothing. With nothing to load, the model is withdrawn."""
+    def apply(self, name: str, target: Target) -> None:
+        """Order this traffic; ordering it again changes nothing. With nothing to load, the model is withdrawn.
+
+        Raises
+        ------
+        GenerationMoved
+            When Serve has been told a higher generation of this model.
+        """
         model = ModelConfig(
-            name=pipeline.spec.name,
+            name=name,
             generation=target.generation,
-            loaded=tuple(
-                VersionConfig(version=s.version, digest=s.digest, bundle=self._bundle_uri(s.digest))
-                for s in target.loaded
-            ),
+            loaded=tuple(self._version(s) for s in target.loaded),
             champion=target.champion.version if target.champion else None,
+            rollout=target.rollout,
+            challenger=self._challenger(name, target),
         )
-        release = pipeline.spec.release
-        with boundary(f"apply traffic: {pipeline.spec.name} {target.generation}"):
+        spec, store = target.spec, self._endpoints.store
+        challenger = None
+        if target.challenger:
+            where = spec.challenger
+            wanted = self._version(target.challenger.served)
+            challenger = challenger_application(name, wanted, store, where.replicas, where.cpus_per_replica)
+        with boundary(f"apply traffic: {name} {target.generation}"):
             self._control.apply(
                 model,
-                store=self._endpoints.store,
-                replicas=release.replicas,
-                cpus_per_replica=release.cpus_per_replica,
+                store=store,
+                replicas=spec.replicas,
+                cpus_per_replica=spec.cpus_per_replica,
                 host=self._endpoints.serve_host,
                 port=self._endpoints.serve_port,
+                challenger=challenger,
             )
 
-    def observe(self, pipeline: Pipeline, target: Target, smoke: bool) -> Observed:
-        """Return what the replicas say; with `smoke`, of the version loaded last, which is also tried once it is ready.
+    def observe(self, name: str, target: Target, *, smoke: bool, lease: bool = True) -> Observed:
+        """Return what the replicas say; with `smoke`, the candidate is also tried once it is ready.
+
+        Without `lease`, who only looks does not keep an unjudged challenger in traffic.
 
         The trial sends the bundle's example to the pinned version and compares the scores with those that the same
         bundle gives here, to 1e-6: what serves must be what was validated.
         """
-        name = pipeline.spec.name
-        candidate = target.loaded[-1] if smoke else target.champion
         seen = self._control.observed()
-        reported = self._control.reported(seen).values() if candidate else ()
         # Replicas that run are asked themselves: one that dies meanwhile is not the candidate's fault.
-        fails = seen.status == "DEPLOY_FAILED" or (seen.status == "UNHEALTHY" and not seen.replicas)
-        if candidate is None or fails:
-            reason = f"Serve says {seen.status}: {seen.message or 'nothing more'}"
-            return Observed(seen.expected, 0, 0, refused=reason if fails else None)
-        prepared = sum(s.loaded.get(name, {}).get(candidate.version) == candidate.digest for s in reported)
-        serving = sum(
-            s.epochs.get(name, 0) >= target.generation and s.champions.get(name) == candidate.version for s in reported
-        )
-        reasons = {_refusal(s, name, candidate.version, target.generation) for s in reported}
-        refused = "; ".join(sorted(r for r in reasons if r)) or None
-        if not smoke or not 0 < seen.expected <= prepared:
-            return Observed(seen.expected, prepared, serving, refused)
+        if seen.status == "DEPLOY_FAILED" or (seen.status == "UNHEALTHY" and not seen.replicas):
+            return Observed(seen.expected, 0, 0, refused=_said(seen))
+        rollout = target.rollout if target.challenger and lease else None
+        reported = self._control.reported(seen, rollout) if target.loaded else {}
+        observed = self._observed(name, target, seen, reported)
+        candidate = target.challenger.served if target.challenger else target.loaded[-1] if target.loaded else None
+        if not smoke or not candidate or not _ready(observed, target):
+            return observed
         passed, message = self._try(name, candidate)
-        return Observed(seen.expected, prepared, serving, refused, passed, message)
+        return replace(observed, smoke=passed, smoke_message=message)
 
-    def pause(self) -> None:
-        """Return after a quarter of a second."""
-        time.sleep(0.25)
+    def pause(self, seconds: float) -> None:
+        """Return after so long."""
+        time.sleep(seconds)
+
+    def _version(self, served: Served) -> VersionConfig:
+        return VersionConfig(version=served.version, digest=served.digest, bundle=self._bundle_uri(served.digest))
+
+    def _challenger(self, name: str, target: Target) -> ChallengerConfig | None:
+        challenger, spec = target.challenger, target.spec
+        if challenger is None:
+            return None
+        return ChallengerConfig(
+            version=challenger.served.version,
+            digest=challenger.served.digest,
+            application=challenger_name(name),
+            columns=self._bundle(challenger.served.digest).columns,
+            percent=challenger.percent,
+            shadow_percent=challenger.shadow_percent,
+            salt=challenger.salt,
+            unit_header=spec.unit.header.lower() if spec.unit.header else None,
+            unit_field=spec.unit.field,
+            timeout_ms=spec.challenger.timeout.total_seconds() * 1000,
+            lease_s=spec.challenger.lease.total_seconds(),
+        )
+
+    def _observed(
+        self, name: str, target: Target, seen: Observation, reported: Mapping[str, GatewayStatus]
+    ) -> Observed:
+        candidate = target.loaded[-1] if target.loaded else None
+        champion = target.champion.version if target.champion else None
+        statuses = reported.values()
+        prepared = serving = 0
+        reasons: set[str | None] = set()
+        if candidate:
+            prepared = sum(s.loaded.get(name, {}).get(candidate.version) == candidate.digest for s in statuses)
+            reasons = {_refusal(s, name, candidate.version, target.generation) for s in statuses}
+        if champion:
+            serving = sum(
+                s.epochs.get(name, 0) >= target.generation and s.champions.get(name) == champion for s in statuses
+            )
+        observed = Observed(seen.expected, prepared, serving, "; ".join(sorted(r for r in reasons if r)) or None)
+        if target.challenger is None:
+            return observed
+        beside = self._control.challenger(name)
+        evidence = Evidence(
+            {
+                (generation, replica): part
+                for replica, status in reported.items()
+                if (known := status.evidence.get(name)) and known.rollout == target.rollout
+                for generation, part in known.by_generation.items()
+            }
+        )
+        return replace(
+            observed,
+            refused=observed.refused or (_said(beside) if beside.status == "DEPLOY_FAILED" else None),
+            challenger_expected=beside.expected,
+            challenger_ready=len(beside.replicas),
+            evidence=evidence,
+            circuit_open_s=max((part.circuit_open_s for part in evidence.parts.values()), default=0.0),
+        )
 
     def _try(self, name: str, candidate: Served) -> tuple[bool | None, str]:
         bundle = self._bundle(candidate.digest)
@@ -125,6 +190,18 @@ class ServeTraffic:
         except BadRequest as error:
             return False, error.message
         return _compare(candidate, version, scores, scoring.load(bundle).score(bundle.example))
+
+
+def _ready(observed: Observed, target: Target) -> bool:
+    """Return whether the candidate can be tried: where it is loaded, and through gateways that know of it."""
+    if target.challenger and target.challenger.served not in target.loaded:
+        running = 0 < observed.challenger_expected <= observed.challenger_ready
+        return running and 0 < observed.expected <= observed.serving
+    return 0 < observed.expected <= observed.prepared
+
+
+def _said(seen: Observation) -> str:
+    return f"Serve says {seen.status}: {seen.message or 'nothing more'}"
 
 
 def _refusal(status: GatewayStatus, name: str, version: str, generation: int) -> str | None:

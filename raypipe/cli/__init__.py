@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("raypipe.cli.platform", "Start what the environment file says is embedded; repair what died."),
     "status": ("raypipe.cli.platform", "Show every part: state, address, process, ports. Exit 0 when all are up."),
     "down": ("raypipe.cli.platform", "End every process that `up` started, and nothing else."),
+    "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),
     "run": ("raypipe.cli.run", "Ingest, build features, train, validate, register and release."),
 }
 
@@ -36,8 +37,12 @@ def build(arguments: list[str]) -> typer.Typer:
     asked = next((a for a in arguments if not a.startswith("-")), None)
     for name, (module, summary) in COMMANDS.items():
         if name == asked:
-            commands = importlib.import_module(module).app.registered_commands
-            app.registered_commands += [c for c in commands if (c.name or c.callback.__name__) == name]
+            noun = importlib.import_module(module).app
+            of_this_name = [c for c in noun.registered_commands if (c.name or c.callback.__name__) == name]
+            if of_this_name:
+                app.registered_commands += of_this_name
+            else:
+                app.add_typer(noun, name=name, help=summary, no_args_is_help=True)
         else:
             app.command(name, help=summary)(_named_only)
     return app

@@ -1,15 +1,20 @@
-"""The next step of a release, as a pure function of its state, what is observed, and the time.
+"""The next decision of a release, as a pure function of its state, what is observed, and the time.
 
-Never raises traffic without evidence: until every replica has loaded the candidate and it has passed its smoke
-test, the champion keeps answering; when the deadline comes first, the release is aborted.
+Never raises traffic without evidence: a step is passed when every guardrail is SAFE and the step's minimum is reached,
+harm aborts at once, and when a deadline comes first, the file says what happens. Knows no clock and no endpoint.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import assert_never
 
+from raypipe.rollout.analysis import judge_error_rate
+from raypipe.rollout.evidence import Evidence
+from raypipe.rollout.spec import AdoptStep, Guardrail, PauseStep, ReleaseSpec, ShadowStep, WeightStep
 from raypipe.rollout.state import TRANSITIONS, Phase, Release, Served
+from raypipe.verdict import Finding, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +24,23 @@ class Observed:
     Parameters
     ----------
     expected
-        Replicas that should report.
+        Gateway replicas that should report.
     prepared
-        Replicas that hold the candidate, loaded, verified and warm.
+        Gateway replicas that hold the candidate, loaded, verified and warm.
     serving
-        Replicas whose champion is the one that the state orders, in its generation or a later one.
+        Gateway replicas that are in the state's generation, with the champion that it orders.
     refused
-        Why a replica cannot load the candidate; None when none said so.
+        Why the candidate cannot be loaded; None when nobody said so.
     smoke
         Whether the candidate answered its own example through its pinned version; None when not yet tried.
     smoke_message
         What the smoke test saw.
+    challenger_expected, challenger_ready
+        Challenger replicas that should run, and those that do.
+    evidence
+        What the gateway replicas counted in this rollout.
+    circuit_open_s
+        For how long a gateway has found the challenger unreachable by now.
     """
 
     expected: int
@@ -38,6 +49,10 @@ class Observed:
     refused: str | None = None
     smoke: bool | None = None
     smoke_message: str = ""
+    challenger_expected: int = 0
+    challenger_ready: int = 0
+    evidence: Evidence = field(default_factory=Evidence)
+    circuit_open_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +65,14 @@ class Step:
 
 
 def plan(
-    current: Release | None, candidate: Served, champion: Served | None, deadline_at: datetime
-) -> Step:  # fmt: skip
+    current: Release | None,
+    *,
+    name: str,
+    candidate: Served,
+    champion: Served | None,
+    spec: ReleaseSpec,
+    now: datetime,
+) -> Step:
     """Return the decision that starts a release of `candidate`.
 
     Raises
@@ -65,7 +86,9 @@ def plan(
     generation = (current.generation if current else 0) + 1
     over = f"over version {champion.version}" if champion else "as the first champion"
     why = f"version {candidate.version} passed its gates and is to be released {over}"
-    return Step("plan", why, Release(phase, generation, candidate, champion, deadline_at, why))
+    deadline_at = now + spec.deadline
+    state = Release(phase, generation, candidate, champion, deadline_at, why, f"{name}-{generation}", spec)
+    return Step("plan", why, state)
 
 
 def decide(state: Release, observed: Observed, now: datetime) -> Step | None:
@@ -81,25 +104,185 @@ def decide(state: Release, observed: Observed, now: datetime) -> Step | None:
     >>> decide(state, Observed(expected=1, prepared=1, serving=0, smoke=True), now).what
     'adopt'
     """
-    ready = observed.expected > 0 and observed.prepared >= observed.expected
+    state = replace(state, evidence=state.evidence.merge(observed.evidence))
     match state.phase:
         case Phase.PLANNED:
-            if observed.refused:
-                return _step(state, "abort", f"a replica refused the candidate: {observed.refused}")
-            if ready and observed.smoke is False:
-                return _step(state, "abort", f"the smoke test failed: {observed.smoke_message}")
-            if ready and observed.smoke:
-                return _step(state, "adopt", f"loaded in {_of(observed.prepared, observed)}; {observed.smoke_message}")
-            waiting = f"the candidate is loaded in {_of(observed.prepared, observed)}"
+            return _candidate_refused(state, observed) or _after_planning(state, observed, now)
+        case Phase.SHADOWING | Phase.SHIFTING:
+            return _harm(state, observed) or _after_step(state, observed, now)
+        case Phase.PAUSED:
+            return _harm(state, observed)
+        case Phase.PREPARING:
+            return _candidate_refused(state, observed) or _harm(state, observed) or _after_loading(state, observed, now)
         case Phase.ADOPTING:
             if 0 < observed.expected <= observed.serving:
                 return _step(state, "succeed", f"the candidate answers in {_of(observed.serving, observed)}")
-            waiting = f"the candidate answers in {_of(observed.serving, observed)}"
-        case Phase.SUCCEEDED | Phase.ABORTED:
+            return _late(state, f"the candidate answers in {_of(observed.serving, observed)}", now)
+        case Phase.SUCCEEDED | Phase.ABORTED | Phase.UNDONE:
             return None
-    if now > state.deadline_at:
-        return _step(state, "abort", f"{waiting} at the deadline {state.deadline_at:%Y-%m-%d %H:%M:%S}Z")
+        case _:
+            assert_never(state.phase)
+
+
+def resume(state: Release, now: datetime) -> Step:
+    """Return the decision with which a person ends a pause.
+
+    Raises
+    ------
+    ValueError
+        When the release is not paused.
+    """
+    if state.phase is not Phase.PAUSED:
+        raise ValueError(f"the release of version {state.candidate.version} is {state.phase}, not paused")
+    if isinstance(state.under_way and state.under_way.kind, PauseStep):
+        return _next(state, "resumed", now)
+    # Paused at a deadline: the same step again, with a new one.
+    return _next(replace(state, step=state.step - 1), "resumed with a new deadline", now)
+
+
+def abort(state: Release, why: str) -> Step:
+    """Return the decision that gives everything to the champion.
+
+    Raises
+    ------
+    ValueError
+        When the release is finished.
+    """
+    if state.finished:
+        raise ValueError(f"the release of version {state.candidate.version} is {state.phase} already")
+    return _step(state, "abort", why)
+
+
+def undo(state: Release, why: str) -> Step:
+    """Return the decision that gives everything back to the former champion.
+
+    Raises
+    ------
+    ValueError
+        When there is nothing to undo, or no former champion.
+    """
+    if state.phase is not Phase.SUCCEEDED:
+        raise ValueError(f"the release of version {state.candidate.version} is {state.phase}, not succeeded")
+    if state.champion is None:
+        raise ValueError(f"version {state.candidate.version} was the first champion: there is none to return to")
+    return _step(state, "undo", why)
+
+
+def judgements(state: Release) -> tuple[tuple[Guardrail, Finding], ...]:
+    """Return what each guardrail says to the evidence of the whole rollout."""
+    deciding = max(1, sum(not g.dry_run for g in state.spec.guardrails))
+    errors, alpha, beta = state.evidence.errors(), state.spec.alpha / deciding, state.spec.beta
+    return tuple((g, judge_error_rate(errors, margin=g.margin, alpha=alpha, beta=beta)) for g in state.spec.guardrails)
+
+
+def standing(state: Release, observed: Observed) -> str:
+    """Return a sentence on what is being waited for."""
+    state = replace(state, evidence=state.evidence.merge(observed.evidence))
+    match state.phase:
+        case Phase.PLANNED | Phase.PREPARING:
+            return _loading(state, observed)
+        case Phase.SHADOWING | Phase.SHIFTING | Phase.PAUSED:
+            said = "; ".join(f.message for _, f in judgements(state))
+            waits = "waits for a person to resume" if state.phase is Phase.PAUSED else _minimum(state)[1]
+            return f"{_describe(state)}: {waits}; {said}" + _capacity(observed)
+        case _:
+            return str(state.phase)
+
+
+def _candidate_refused(state: Release, observed: Observed) -> Step | None:
+    if observed.refused:
+        return _step(state, "abort", f"a replica refused the candidate: {observed.refused}")
+    if observed.smoke is False:
+        return _step(state, "abort", f"the smoke test failed: {observed.smoke_message}")
     return None
+
+
+def _after_planning(state: Release, observed: Observed, now: datetime) -> Step | None:
+    if state.strategy != "canary":
+        return _after_loading(state, observed, now)
+    if _challenger_ready(observed) and observed.smoke:
+        running = f"the challenger runs in {observed.challenger_ready} of {observed.challenger_expected} replicas"
+        return _next(state, f"{running}; {observed.smoke_message}", now)
+    return _late(state, _loading(state, observed), now)
+
+
+def _after_loading(state: Release, observed: Observed, now: datetime) -> Step | None:
+    if 0 < observed.expected <= observed.prepared and observed.smoke:
+        return _step(state, "adopt", f"loaded in {_of(observed.prepared, observed)}; {observed.smoke_message}")
+    return _late(state, _loading(state, observed), now)
+
+
+def _harm(state: Release, observed: Observed) -> Step | None:
+    for guardrail, finding in judgements(state):
+        if finding.status is Status.HARMFUL and not guardrail.dry_run:
+            return _step(state, "abort", finding.message)
+    if observed.refused:
+        return _step(state, "abort", f"the challenger is unhealthy: {observed.refused}")
+    limit_s = state.spec.challenger.unhealthy.total_seconds()
+    if observed.circuit_open_s > limit_s:
+        return _step(
+            state,
+            "abort",
+            f"the challenger is unhealthy: it has not been reached for {observed.circuit_open_s:.0f} s, "
+            f"`release.challenger.unhealthy` allows {limit_s:.0f} s",
+        )
+    return None
+
+
+def _after_step(state: Release, observed: Observed, now: datetime) -> Step | None:
+    deciding = [f for g, f in judgements(state) if not g.dry_run]
+    said = "; ".join(f.message for f in deciding)
+    reached, counted = _minimum(state)
+    ready = _challenger_ready(observed)
+    if reached and ready and all(f.status is Status.SAFE for f in deciding):
+        return _next(state, f"{counted}; {said}", now)
+    if now <= state.deadline_at:
+        return None
+    why = f"{counted} at the deadline {_at(state.deadline_at)}; {said}{_capacity(observed)}"
+    if state.spec.on_deadline == "pause":
+        return _step(state, "pause", why)
+    complete = observed.expected > 0 and observed.serving >= observed.expected and reached and ready
+    if state.spec.on_deadline == "advance_if_not_harmful" and complete:
+        return _next(state, f"{why}; nothing harmful was found", now)
+    return _step(state, "abort", why)
+
+
+def _next(state: Release, why: str, now: datetime) -> Step:
+    """Return the decision that begins the step after the one under way."""
+    begun = replace(state, step=state.step + 1, step_since=state.generation + 1)
+    kind = state.spec.steps[begun.step].kind
+    match kind:
+        case ShadowStep():
+            return _step(replace(begun, deadline_at=now + kind.deadline), "shadow", f"{why}; now {_share(kind)}")
+        case WeightStep():
+            return _step(replace(begun, deadline_at=now + kind.deadline), "shift", f"{why}; now {_share(kind)}")
+        case PauseStep():
+            return _step(begun, "pause", f"{why}; now a person must resume")
+        case AdoptStep():
+            begun = replace(begun, deadline_at=now + state.spec.deadline)
+            return _step(begun, "prepare", f"{why}; now to be loaded in every gateway replica")
+        case _:
+            assert_never(kind)
+
+
+def _minimum(state: Release) -> tuple[bool, str]:
+    """Return whether the step has seen enough, and the count in words."""
+    errors = state.evidence.errors(since=state.step_since)
+    kind = state.under_way.kind if state.under_way else None
+    match kind:
+        case ShadowStep():
+            return errors.pairs >= kind.min_pairs, f"{errors.pairs:,} of {kind.min_pairs:,} pairs"
+        case WeightStep():
+            seen = errors.challenger_requests
+            return seen >= kind.min_requests, f"{seen:,} of {kind.min_requests:,} challenger requests"
+        case _:
+            return True, "nothing to count"
+
+
+def _late(state: Release, waiting: str, now: datetime) -> Step | None:
+    if now <= state.deadline_at:
+        return None
+    return _step(state, "abort", f"{waiting} at the deadline {_at(state.deadline_at)}")
 
 
 def _step(state: Release, what: str, why: str) -> Step:
@@ -107,5 +290,34 @@ def _step(state: Release, what: str, why: str) -> Step:
     return Step(what, why, after)
 
 
+def _loading(state: Release, observed: Observed) -> str:
+    if state.strategy == "canary" and state.phase is Phase.PLANNED:
+        return f"the challenger runs in {observed.challenger_ready} of {observed.challenger_expected} replicas"
+    return f"the candidate is loaded in {_of(observed.prepared, observed)}"
+
+
+def _challenger_ready(observed: Observed) -> bool:
+    return 0 < observed.challenger_expected <= observed.challenger_ready
+
+
+def _capacity(observed: Observed) -> str:
+    if _challenger_ready(observed):
+        return ""
+    return f"; capacity: {observed.challenger_ready} of {observed.challenger_expected} challenger replicas run"
+
+
+def _describe(state: Release) -> str:
+    kind = state.under_way.kind if state.under_way else None
+    return _share(kind) if isinstance(kind, ShadowStep | WeightStep) else str(state.phase)
+
+
+def _share(kind: ShadowStep | WeightStep) -> str:
+    return f"{'shadow' if isinstance(kind, ShadowStep) else 'weight'} {kind.percent:g} %"
+
+
 def _of(count: int, observed: Observed) -> str:
     return f"{count} of {observed.expected} replicas"
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z"

@@ -3,10 +3,109 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raypipe.spec import Duration, Spec
+
+_HOUR = timedelta(hours=1)
+
+
+class ShadowStep(Spec):
+    """Copies of requests go to the challenger, both answers are recorded, and no user sees its own."""
+
+    percent: float = Field(default=100, gt=0, le=100)
+    """Share of the units whose requests are copied."""
+    min_pairs: int = Field(default=500, ge=1)
+    """Requests that both models must have been asked in this step."""
+    deadline: Duration = _HOUR
+    """When waiting for that ends."""
+
+
+class WeightStep(Spec):
+    """The challenger answers a share of the requests."""
+
+    percent: float = Field(gt=0, le=50)
+    """Share of the units that are assigned to it; beyond 50 it is adopted instead."""
+    min_requests: int = Field(default=500, ge=1)
+    """Units that must have been assigned to the challenger in this step."""
+    deadline: Duration = _HOUR
+    """When waiting for that ends."""
+
+
+class PauseStep(Spec):
+    """A person must resume."""
+
+
+class AdoptStep(Spec):
+    """The candidate becomes the champion in every gateway replica."""
+
+
+class StepSpec(Spec):
+    """One step of a rollout: exactly one of its keys."""
+
+    shadow: ShadowStep | None = None
+    weight: WeightStep | None = None
+    pause: PauseStep | None = None
+    adopt: AdoptStep | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StepSpec:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"a step is one of shadow, weight, pause, adopt, and this one has {', '.join(given) or 'none'}: write "
+                "it as {weight: {percent: 10}} or {adopt: {}}"
+            )
+        return self
+
+    @property
+    def kind(self) -> ShadowStep | WeightStep | PauseStep | AdoptStep:
+        """The one that is given."""
+        found = self.shadow or self.weight or self.pause or self.adopt
+        assert found is not None
+        return found
+
+
+class Unit(Spec):
+    """What is kept on one arm: all requests with the same value of a header or of a request field."""
+
+    header: str | None = None
+    """Name of a request header, such as `x-user-id`."""
+    field: str | None = None
+    """Name of a column of the request."""
+
+    @model_validator(mode="after")
+    def _not_both(self) -> Unit:
+        if self.header and self.field:
+            raise ValueError(f"the unit is a header or a field: keep `header: {self.header}` or `field: {self.field}`")
+        return self
+
+
+class Guardrail(Spec):
+    """Something that must not get worse."""
+
+    metric: Literal["error_rate"]
+    """`error_rate`: the share of requests whose assigned arm failed, challenger minus champion."""
+    margin: float = Field(default=0.01, gt=0, lt=1)
+    """Difference of the arms, 0..1, beyond which the challenger is harmful and below which it is safe."""
+    dry_run: bool = False
+    """Record the judgement and never decide on it."""
+
+
+class ChallengerSpec(Spec):
+    """Where the challenger runs: an application of its own."""
+
+    replicas: int = Field(default=1, ge=1)
+    cpus_per_replica: float = Field(default=0.5, gt=0)
+    """Logical CPUs that Ray reserves for a challenger replica."""
+    timeout: Duration = timedelta(seconds=1)
+    """How long a request waits for it before the champion answers."""
+    lease: Duration = timedelta(seconds=30)
+    """A gateway that is not asked for evidence for so long lets the champion answer everything."""
+    unhealthy: Duration = timedelta(seconds=20)
+    """The rollout is aborted when the challenger's circuit was open for so long."""
 
 
 class ReleaseSpec(Spec):
@@ -18,3 +117,35 @@ class ReleaseSpec(Spec):
     """Logical CPUs that Ray reserves for a gateway replica."""
     deadline: Duration = timedelta(minutes=5)
     """How long the candidate may take to be loaded and to pass its smoke test in every replica."""
+    steps: tuple[StepSpec, ...] = (StepSpec(adopt=AdoptStep()),)
+    """What a candidate goes through when there is a champion; with `adopt` alone it takes over at once (blue-green)."""
+    unit: Unit = Unit()
+    """What is kept on one arm; without it, and for requests that lack it, each request by itself."""
+    guardrails: tuple[Guardrail, ...] = (Guardrail(metric="error_rate"),)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Probability of a false abort over the whole rollout, however often one looks."""
+    beta: float = Field(default=0.05, gt=0, lt=1)
+    """Probability of calling a harm beyond the margin safe."""
+    on_deadline: Literal["abort", "pause", "advance_if_not_harmful"] = "abort"
+    """What a step does that is not passed at its deadline; the last only when its minimum is reached."""
+    side_effects: bool = False
+    """Whether scoring a request does something in the world, so that it must not be copied."""
+    challenger: ChallengerSpec = ChallengerSpec()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ReleaseSpec:
+        if [s.adopt is not None for s in self.steps] != [False] * (len(self.steps) - 1) + [True]:
+            raise ValueError("`steps` ends with {adopt: {}}, and has it nowhere else: put it last")
+        weights = [s.weight.percent for s in self.steps if s.weight]
+        if weights != sorted(weights):
+            raise ValueError(f"the weights go {', '.join(f'{w:g}' for w in weights)}: let them rise, an abort lowers")
+        if self.side_effects and any(s.shadow for s in self.steps):
+            raise ValueError("`side_effects: true` forbids shadow steps, which would repeat the effects: remove them")
+        if any(s.shadow or s.weight for s in self.steps) and all(g.dry_run for g in self.guardrails):
+            raise ValueError("nothing judges the challenger: let a guardrail decide (without `dry_run: true`)")
+        return self
+
+    @property
+    def challenges(self) -> bool:
+        """Whether the candidate runs as a challenger before it is adopted: also for a pause, in which people try it."""
+        return len(self.steps) > 1

@@ -5,33 +5,51 @@ Knows phases, versions and traffic as values. Does not know who serves or where 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from raypipe.decision import Decision
+from raypipe.rollout.evidence import Evidence
+from raypipe.rollout.spec import ReleaseSpec, ShadowStep, StepSpec, WeightStep
 
 
 class Phase(StrEnum):
     """Where a release stands. Transitions are `TRANSITIONS`, and no others exist."""
 
     PLANNED = "planned"
+    """The candidate is being loaded: as a challenger where it is to be tried, else in every gateway replica."""
+    SHADOWING = "shadowing"
+    SHIFTING = "shifting"
+    PAUSED = "paused"
+    """A person must resume; the challenger keeps the share that it has, as long as somebody asks for evidence."""
+    PREPARING = "preparing"
+    """The challenger has passed and is being loaded in every gateway replica, which it serves meanwhile as before."""
     ADOPTING = "adopting"
     SUCCEEDED = "succeeded"
     ABORTED = "aborted"
+    UNDONE = "undone"
 
+
+_FINISHED = (Phase.SUCCEEDED, Phase.ABORTED, Phase.UNDONE)
+_TRIED = (Phase.PLANNED, Phase.SHADOWING, Phase.SHIFTING, Phase.PAUSED)
 
 # (phase, what is decided) -> the phase that it leads to.
 TRANSITIONS: dict[tuple[Phase | None, str], Phase] = {
-    (None, "plan"): Phase.PLANNED,
-    (Phase.SUCCEEDED, "plan"): Phase.PLANNED,
-    (Phase.ABORTED, "plan"): Phase.PLANNED,
+    **{(phase, "plan"): Phase.PLANNED for phase in (None, *_FINISHED)},
+    **{(phase, "shadow"): Phase.SHADOWING for phase in _TRIED},
+    **{(phase, "shift"): Phase.SHIFTING for phase in _TRIED},
+    **{(phase, "pause"): Phase.PAUSED for phase in _TRIED if phase is not Phase.PAUSED},
+    **{(phase, "prepare"): Phase.PREPARING for phase in _TRIED},
     (Phase.PLANNED, "adopt"): Phase.ADOPTING,
-    (Phase.PLANNED, "abort"): Phase.ABORTED,
+    (Phase.PREPARING, "adopt"): Phase.ADOPTING,
     (Phase.ADOPTING, "succeed"): Phase.SUCCEEDED,
-    (Phase.ADOPTING, "abort"): Phase.ABORTED,
+    **{(phase, "abort"): Phase.ABORTED for phase in (*_TRIED, Phase.PREPARING, Phase.ADOPTING)},
+    (Phase.SUCCEEDED, "undo"): Phase.UNDONE,
 }
 
 
@@ -61,6 +79,16 @@ class Release:
         When waiting ends, aware UTC wall time.
     reason
         Why it stands there.
+    rollout
+        Names this rollout: the model and the generation of its plan, such as `flights-7`.
+    spec
+        The steps and limits as they were when it was planned; a changed file changes the next one.
+    step
+        Index of the step under way in `spec.steps`; -1 before the first.
+    step_since
+        Generation that began this step: evidence from it on counts towards its minimum.
+    evidence
+        What the last decision knew of the replicas' counts.
     """
 
     phase: Phase
@@ -69,21 +97,48 @@ class Release:
     champion: Served | None
     deadline_at: datetime
     reason: str
+    rollout: str = ""
+    spec: ReleaseSpec = field(default_factory=ReleaseSpec)
+    step: int = -1
+    step_since: int = 0
+    evidence: Evidence = field(default_factory=Evidence)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be decided."""
-        return self.phase in (Phase.SUCCEEDED, Phase.ABORTED)
+        """Whether nothing more will be decided unless somebody asks for it."""
+        return self.phase in _FINISHED
 
     @property
     def strategy(self) -> str:
-        """`bootstrap` where there was no champion, else `blue_green`."""
-        return "bootstrap" if self.champion is None else "blue_green"
+        """`bootstrap` where there was no champion, `canary` where the candidate is tried, else `blue_green`."""
+        if self.champion is None:
+            return "bootstrap"
+        return "canary" if self.spec.challenges else "blue_green"
 
     @property
     def in_force(self) -> Served | None:
         """The champion that this state orders."""
         return self.candidate if self.phase in (Phase.ADOPTING, Phase.SUCCEEDED) else self.champion
+
+    @property
+    def loads_candidate(self) -> bool:
+        """Whether every gateway replica is to hold the candidate, and the champion still answers."""
+        return self.phase is Phase.PREPARING or (self.phase is Phase.PLANNED and self.strategy != "canary")
+
+    @property
+    def under_way(self) -> StepSpec | None:
+        """The step under way; None before the first."""
+        return self.spec.steps[self.step] if 0 <= self.step < len(self.spec.steps) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """Who is tried, and with how much: at most one of the two shares is above zero."""
+
+    served: Served
+    percent: float
+    shadow_percent: float
+    salt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +153,20 @@ class Target:
         Who answers; None while the first candidate is prepared.
     loaded
         Everything that each replica holds ready, reachable by its pinned version.
+    rollout
+        The rollout under way; None when it is finished.
+    challenger
+        Who is tried beside the champion, in its own application; None when nobody is.
+    spec
+        Replicas, unit and timeouts.
     """
 
     generation: int
     champion: Served | None
     loaded: tuple[Served, ...]
+    rollout: str | None = None
+    challenger: Challenger | None = None
+    spec: ReleaseSpec = field(default_factory=ReleaseSpec)
 
 
 def target(state: Release) -> Target:
@@ -110,14 +174,41 @@ def target(state: Release) -> Target:
 
     The former champion stays loaded beside the new one, so that it can take over again at once.
     """
-    others = (state.candidate,) if state.phase is not Phase.ABORTED else ()
-    loaded = tuple(dict.fromkeys(s for s in (state.in_force, state.champion, *others) if s))
-    return Target(state.generation, state.in_force, loaded)
+    candidate = (state.candidate,) if state.loads_candidate else ()
+    loaded = tuple(dict.fromkeys(s for s in (state.in_force, state.champion, *candidate) if s))
+    rollout = None if state.finished else state.rollout
+    return Target(state.generation, state.in_force, loaded, rollout, _challenger(state), state.spec)
+
+
+def _challenger(state: Release) -> Challenger | None:
+    tried = (*_TRIED, Phase.PREPARING)
+    if state.strategy != "canary" or state.phase not in tried:
+        return None
+    # A pause and the preparation keep what the last step ordered.
+    ordered = [s.kind for s in state.spec.steps[: state.step + 1] if s.shadow or s.weight]
+    last = ordered[-1] if ordered else None
+    return Challenger(
+        served=state.candidate,
+        percent=last.percent if isinstance(last, WeightStep) else 0,
+        shadow_percent=last.percent if isinstance(last, ShadowStep) else 0,
+        # Another split for each rollout, the same after a restart.
+        salt=hashlib.sha256(f"{state.rollout} {state.candidate.digest}".encode()).hexdigest()[:16],
+    )
 
 
 def to_evidence(state: Release) -> dict[str, object]:
     """Return what a decision must carry so that `fold` finds the state again."""
-    return {"state": asdict(replace(state, reason="")) | {"deadline_at": state.deadline_at.isoformat()}}
+    kept: dict[str, object] = {
+        "phase": str(state.phase),
+        "candidate": asdict(state.candidate),
+        "champion": asdict(state.champion) if state.champion else None,
+        "deadline_at": state.deadline_at.isoformat(),
+        "rollout": state.rollout,
+        "spec": state.spec.model_dump(mode="json"),
+        "step": state.step,
+        "step_since": state.step_since,
+    }
+    return {"state": kept, "evidence": state.evidence.to_json()}
 
 
 def fold(decisions: Sequence[Decision]) -> Release | None:
@@ -125,7 +216,8 @@ def fold(decisions: Sequence[Decision]) -> Release | None:
     if not decisions:
         return None
     last = decisions[-1]
-    kept = json.loads(last.evidence)["state"]
+    carried: dict[str, Any] = json.loads(last.evidence)
+    kept = carried["state"]
     champion = kept["champion"]
     return Release(
         phase=Phase(kept["phase"]),
@@ -134,4 +226,9 @@ def fold(decisions: Sequence[Decision]) -> Release | None:
         champion=Served(**champion) if champion else None,
         deadline_at=datetime.fromisoformat(kept["deadline_at"]),
         reason=last.why,
+        rollout=kept["rollout"],
+        spec=ReleaseSpec.model_validate(kept["spec"]),
+        step=kept["step"],
+        step_since=kept["step_since"],
+        evidence=Evidence.from_json(carried["evidence"]),
     )

@@ -14,7 +14,7 @@ from raypipe.snapshot import Snapshot
 from raypipe.training.spec import ValidationSpec
 from raypipe.verdict import Finding, Status, worst
 
-SPEC = SimpleNamespace(name="m", validation=ValidationSpec(absolute={"auc": ">= 0.6"}))
+SPEC = SimpleNamespace(name="m", validation=ValidationSpec(absolute={"auc": ">= 0.6"}), release=None)
 PIPELINE = SimpleNamespace(spec=SPEC)
 VERSION = ModelVersion("m", "1", "aa")
 

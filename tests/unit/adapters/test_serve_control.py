@@ -12,8 +12,9 @@ import stamina
 from gateway_fakes import together, user_config
 from requests.adapters import BaseAdapter
 
-from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig
+from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig, VersionConfig
 from raypipe.adapters.serve_control import ServeControl
+from raypipe.adapters.serve_details import challenger_application
 from raypipe.environment import SecretRef, StoreAddress
 from raypipe.errors import AccessDenied, GenerationMoved, Unavailable
 
@@ -40,11 +41,13 @@ class Cluster(BaseAdapter):
     failure: object = None
     meanwhile: list = field(default_factory=list)
     asked: int = 0
+    asked_for: list = field(default_factory=list)
 
     def send(self, request, **_):
         answer = requests.Response()
         answer.request, answer.url, answer.status_code, answer._content = request, request.url, 200, b""
-        if request.url.endswith("/status"):
+        if "/status" in request.url:
+            self.asked_for.append(request.url.partition("?")[2])
             if not self.replicas:
                 raise requests.ConnectionError("refused")
             replica = list(self.replicas)[self.asked % len(self.replicas)]
@@ -64,6 +67,12 @@ class Cluster(BaseAdapter):
                 ours["deployments"][0]["user_config"] = self.meanwhile.pop(0)
             app = self.details["applications"].get("raypipe", {"status": "DEPLOYING", "route_prefix": "/"})
             self.details["applications"]["raypipe"] = app | {"deployed_app_config": ours}
+            beside = [a for a in body["applications"] if "challenger" in a["name"]]
+            running = {"status": "DEPLOYING", "message": "", "route_prefix": None, "deployments": {}}
+            for name in [n for n in self.details["applications"] if "challenger" in n]:
+                self.details["applications"][name]["status"] = "DELETING"
+            for a in beside:
+                self.details["applications"][a["name"]] = running | {"deployed_app_config": a}
         else:
             answer._content = orjson.dumps(self.details)
         return answer
@@ -283,6 +292,50 @@ def test_a_configuration_of_another_version_is_never_overwritten(cluster, contro
     with pytest.raises(Unavailable, match="another version of raypipe wrote it"):
         control.apply(model(2), store=STORE, replicas=1)
     assert not cluster.put
+
+
+def challenger(name="flights", digest="b2"):
+    wanted = VersionConfig(version="2", digest=digest, bundle=f"s3://lake/bundles/{digest}")
+    return challenger_application(name, wanted, STORE, 1, 0.25)
+
+
+def test_a_challenger_runs_beside_the_gateway_until_it_is_no_longer_ordered(cluster, control):
+    cluster.details["applications"]["theirs"] = foreign()
+    control.apply(model(1), store=STORE, replicas=1, challenger=challenger())
+    assert [a["name"] for a in cluster.put[-1]["applications"]] == ["theirs", "raypipe", "raypipe-challenger-flights"]
+    control.apply(model(1), store=STORE, replicas=1, challenger=challenger())
+    assert len(cluster.put) == 1
+    control.apply(model(2), store=STORE, replicas=1, challenger=challenger(digest="b3"))
+    told = cluster.put[-1]["applications"][-1]["deployments"][0]["user_config"]
+    assert (told["digest"], told["store"]["lake"]) == ("b3", "s3://lake")
+    control.apply(model(3), store=STORE, replicas=1)
+    assert [a["name"] for a in cluster.put[-1]["applications"]] == ["theirs", "raypipe"]
+    control.apply(model(3), store=STORE, replicas=1)
+    assert len(cluster.put) == 3
+
+
+def test_another_models_challenger_stays(cluster, control):
+    control.apply(model(1), store=STORE, replicas=1, challenger=challenger())
+    control.apply(model(1, name="trains"), store=STORE, replicas=1, challenger=challenger("trains"))
+    names = {a["name"] for a in cluster.put[-1]["applications"]}
+    assert names == {"raypipe", "raypipe-challenger-flights", "raypipe-challenger-trains"}
+
+
+def test_a_challenger_is_observed_like_the_gateway(cluster, control):
+    assert control.challenger("flights").status == "NOT_STARTED"
+    replicas = [{"replica_id": "c1", "state": "RUNNING"}]
+    running = {"challenger": {"status": "HEALTHY", "target_num_replicas": 1, "replicas": replicas}}
+    cluster.details["applications"]["raypipe-challenger-flights"] = foreign() | {"deployments": running}
+    seen = control.challenger("flights")
+    assert (seen.status, seen.expected, seen.replicas) == ("RUNNING", 1, ("c1",))
+
+
+def test_who_judges_names_the_rollout_whose_lease_it_prolongs(cluster, control):
+    cluster.details["applications"]["raypipe"] = application(3, replicas=("a",))
+    cluster.replicas = {"a": status(3)}
+    control.reported(control.observed(), "flights-3")
+    control.reported(control.observed())
+    assert cluster.asked_for == ["lease=flights-3", ""]
 
 
 def test_each_replica_is_heard_and_strangers_are_not(cluster, control):
