@@ -1,11 +1,14 @@
 """What is known about a challenger's errors: a value that each gateway replica counts and that can be summed.
 
-Knows counts and arms. Does not know where requests come from or what is decided on them.
+Knows counts, arms and what they say about a margin. Does not know where requests come from or what is decided.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+
+from raypipe.stats.sequential import interval
+from raypipe.verdict import Finding, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class ErrorEvidence:
 class ErrorMeter:
     """Counts `ErrorEvidence` one observation at a time; lives in one thread of one replica."""
 
-    __slots__ = ("_champion", "_challenger", "_count", "_pairs", "_total", "_variation", "_weight")
+    __slots__ = ("_challenger", "_champion", "_count", "_pairs", "_total", "_variation", "_weight")
 
     def __init__(self) -> None:
         self._challenger = [0, 0]
@@ -77,7 +80,16 @@ class ErrorMeter:
     def evidence(self) -> ErrorEvidence:
         """Return everything counted so far."""
         return ErrorEvidence(
-            *self._challenger, *self._champion, *self._pairs, self._total, self._variation, self._weight
+            challenger_requests=self._challenger[0],
+            challenger_errors=self._challenger[1],
+            champion_requests=self._champion[0],
+            champion_errors=self._champion[1],
+            pairs=self._pairs[0],
+            pair_challenger_errors=self._pairs[1],
+            pair_champion_errors=self._pairs[2],
+            total=self._total,
+            variation=self._variation,
+            weight=self._weight,
         )
 
     def _add(self, x: float, weight: float) -> None:
@@ -86,3 +98,52 @@ class ErrorMeter:
         self._total += x
         self._count += 1
         self._weight += weight
+
+
+def judge_error_rate(evidence: ErrorEvidence, *, margin: float, alpha: float, beta: float) -> Finding:
+    """Return whether the challenger's error rate exceeds the champion's by more than `margin`.
+
+    The estimand is the difference of the arms' error rates by assigned arm, averaged over the observations with the
+    weights of `ErrorEvidence.weight`. HARMFUL is wrong at any time of the rollout with probability at most `alpha`,
+    SAFE with at most `beta`, if each observation's assignment does not depend on what came before it; error rates may
+    change with time (`stats.sequential`).
+
+    Parameters
+    ----------
+    margin
+        Difference, 0..1.
+    alpha, beta
+        One-sided error probabilities, 0..1.
+    """
+    bounds = interval(
+        total=evidence.total,
+        variation=evidence.variation,
+        weight=evidence.weight,
+        alpha_lower=alpha,
+        alpha_upper=beta,
+    )
+    arms = evidence.challenger_requests and evidence.champion_requests
+    if not evidence.weight or not (evidence.pairs or arms):
+        return Finding("error_rate", Status.INSUFFICIENT, "error_rate: nothing is known yet", None, margin)
+    said = f"error_rate: {_rates(evidence)}; the difference is between {bounds.lower:.4f} and {bounds.upper:.4f}"
+    difference = evidence.total / evidence.weight
+    if bounds.lower > margin:
+        return Finding("error_rate", Status.HARMFUL, f"{said}, above the margin {margin:g}", difference, margin)
+    if bounds.upper < margin:
+        return Finding("error_rate", Status.SAFE, f"{said}, below the margin {margin:g}", difference, margin)
+    return Finding("error_rate", Status.INSUFFICIENT, f"{said}, the margin is {margin:g}", difference, margin)
+
+
+def _rates(evidence: ErrorEvidence) -> str:
+    challenger = evidence.challenger_requests + evidence.pairs
+    champion = evidence.champion_requests + evidence.pairs
+    challenger_errors = evidence.challenger_errors + evidence.pair_challenger_errors
+    champion_errors = evidence.champion_errors + evidence.pair_champion_errors
+    return (
+        f"challenger {_rate(challenger_errors, challenger)} ({challenger_errors:,} of {challenger:,}) against champion "
+        f"{_rate(champion_errors, champion)} ({champion_errors:,} of {champion:,})"
+    )
+
+
+def _rate(errors: int, of: int) -> str:
+    return f"{100 * errors / of:.1f} %" if of else "unknown"
