@@ -11,9 +11,12 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
+import numpy as np
 import orjson
+import pyarrow as pa
 import torch
 from ray import serve
+from ray.exceptions import RayTaskError
 from ray.serve.config import BackpressureConfig
 from ray.serve.metrics import Counter
 from ray.serve.schema import LoggingConfig
@@ -21,9 +24,12 @@ from ray.serve.schema import LoggingConfig
 from raypipe import scoring
 from raypipe.adapters.gateway_app import Fault, GatewayApp
 from raypipe.adapters.gateway_config import VersionConfig
+from raypipe.adapters.gateway_lane import Call, ChallengerFailed
 from raypipe.adapters.gateway_loading import Switch
+from raypipe.adapters.gateway_log import Unrecorded
 from raypipe.adapters.gateway_state import Loaded, Loader
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.serve_details import CHALLENGER
 from raypipe.bundle import load_bundle
 from raypipe.environment import StoreAddress
 
@@ -42,6 +48,22 @@ def load_from_store(address: StoreAddress, wanted: VersionConfig) -> Loaded:
     """
     bundle = load_bundle(Store(address).read, wanted.bundle, wanted.digest)
     return Loaded(scoring.load(bundle), bundle.example)
+
+
+def reach_challenger(application: str) -> Call:
+    """Return the call to the challenger that runs as this Serve application."""
+    handle = serve.get_deployment_handle(CHALLENGER, application)
+
+    async def call(table: pa.Table) -> np.ndarray:
+        try:
+            scores: np.ndarray = await handle.score.remote(table)
+        except RayTaskError as error:
+            # The model's own error; anything else means that it was not reached.
+            cause = getattr(error, "cause", None) or error
+            raise ChallengerFailed("error", f"{type(cause).__name__}: {cause}"[:500]) from error
+        return scores
+
+    return call
 
 
 class Gateway:
@@ -66,6 +88,8 @@ class Gateway:
             ThreadPoolExecutor(1, thread_name_prefix="large", initializer=torch.set_num_threads, initargs=(1,)),
             replica=serve.get_replica_context().replica_id.unique_id,
             on_fault=self._report,
+            reach=reach_challenger,
+            recorder=Unrecorded(),
             echo_request_id=False,  # Serve's own middleware answers with it
         )
 

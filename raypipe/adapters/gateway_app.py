@@ -6,10 +6,10 @@ Every answer names version, epoch and arm. Knows HTTP and the protocols; does no
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -17,7 +17,6 @@ import raypipe
 from raypipe.adapters.gateway_http import (
     Answer,
     Disconnected,
-    Headers,
     Receive,
     Refused,
     Scope,
@@ -26,13 +25,15 @@ from raypipe.adapters.gateway_http import (
     read_body,
     request_id,
 )
+from raypipe.adapters.gateway_lane import Call
 from raypipe.adapters.gateway_loading import Switch
+from raypipe.adapters.gateway_log import Recorder
+from raypipe.adapters.gateway_scoring import Asked, Parse, Scoring, parse_infer, parse_invocations
 from raypipe.adapters.gateway_state import GatewayState, Model, Serving
+from raypipe.adapters.gateway_trial import Trial, Trials
 from raypipe.errors import BadRequest
 from raypipe.protocol import invocations, oip
 
-# About 200 rows of 15 columns, 1 to 2 ms of work: as long as one answer may keep the others waiting.
-INLINE_BYTES = 32_768
 _MLFLOW_CODES = {
     400: "BAD_REQUEST",
     404: "RESOURCE_DOES_NOT_EXIST",
@@ -66,6 +67,10 @@ class GatewayApp:
         This replica's id, told by `/status`.
     on_fault
         Told of every unforeseen error, after which the client gets 500 and the request id.
+    reach
+        Makes the call to a challenger's application, by its name.
+    recorder
+        Takes note of answers and pairs.
     echo_request_id
         Whether to answer with `x-request-id`; false where the server in front already does.
     """
@@ -77,10 +82,13 @@ class GatewayApp:
         *,
         replica: str,
         on_fault: Callable[[Fault], None],
+        reach: Callable[[str], Call],
+        recorder: Recorder,
         echo_request_id: bool = True,
     ) -> None:
         self._switch = switch
-        self._executor = executor
+        self._scoring = Scoring(executor, recorder)
+        self._trials = Trials(reach)
         self._replica = replica
         self._on_fault = on_fault
         self._echo_request_id = echo_request_id
@@ -101,7 +109,9 @@ class GatewayApp:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         parts = path.strip("/").split("/")
         try:
-            answer = await self._answer(scope["method"], parts, headers, receive, identity)
+            answer = await self._answer(
+                scope["method"], parts, scope.get("query_string", b""), headers, receive, identity
+            )
         except Disconnected:
             return
         except invocations.UnsupportedMediaType as error:
@@ -127,38 +137,53 @@ class GatewayApp:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(
-        self, method: str, parts: list[str], headers: dict[bytes, bytes], receive: Receive, identity: str
+        self,
+        method: str,
+        parts: list[str],
+        query: bytes,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        identity: str,
     ) -> Answer:
         state = self._switch.state
+        pinned: str | None = None
         match parts:
             case ["v2", "models", name, "infer"]:
-                work = _infer, self._serving(state, name)
-            case ["v2", "models", name, "versions", version, "infer"]:
-                work = _infer, self._serving(state, name, version)
+                parse: Parse = parse_infer
+            case ["v2", "models", name, "versions", pinned, "infer"]:
+                parse = parse_infer
             case ["invocations"]:
-                work = _invoke, self._only(state)
+                parse, name = parse_invocations, self._only()
             case ["endpoints", name, "invocations"]:
-                work = _invoke, self._serving(state, name)
+                parse = parse_invocations
             case _:
-                return self._read(method, state, parts)
+                return self._read(method, state, parts, query)
+        trial = self._trial(state, name)
+        tried = trial is not None and pinned is not None and pinned == trial.order.version
+        loaded = name in state.models and pinned in state.models[name].versions
+        serving = None if tried and not loaded else self._serving(state, name, pinned)
         if method != "POST":
             raise Refused(405, f"{method} is not allowed here: POST the request", (b"allow", b"POST"))
         body = await read_body(headers, receive, state.max_body_bytes)
-        score, serving = work
-        if len(body) <= INLINE_BYTES:
-            return score(state, serving, headers, body, identity)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, score, state, serving, headers, body, identity)
+        asked = Asked(headers, body, identity, state.max_rows)
+        if serving is None and trial is not None:
+            return await self._scoring.answer_pinned(parse, state.models[name].config, trial, asked)
+        assert serving is not None
+        return await self._scoring.answer(parse, state, serving, asked, trial, pinned=pinned is not None)
 
-    def _read(self, method: str, state: GatewayState, parts: list[str]) -> Answer:
-        answer = self._document(state, parts)
+    def _trial(self, state: GatewayState, name: str) -> Trial | None:
+        model = state.models.get(name)
+        return self._trials.of(model) if model else None
+
+    def _read(self, method: str, state: GatewayState, parts: list[str], query: bytes) -> Answer:
+        answer = self._document(state, parts, query)
         if answer is None:
             raise Refused(404, f"there is nothing at /{'/'.join(parts)[:200]}: GET /v2/models lists the models")
         if method not in ("GET", "HEAD"):
             raise Refused(405, f"{method} is not allowed here: use GET", (b"allow", b"GET, HEAD"))
         return answer
 
-    def _document(self, state: GatewayState, parts: list[str]) -> Answer | None:
+    def _document(self, state: GatewayState, parts: list[str], query: bytes) -> Answer | None:
         match parts:
             case ["v2"]:
                 return Answer(200, oip.server_metadata(raypipe.__version__))
@@ -187,10 +212,18 @@ class GatewayApp:
             case ["version"]:
                 return Answer(200, raypipe.__version__.encode(), content_type=b"text/plain; charset=utf-8")
             case ["status"]:
-                status = self._switch.status()
-                return Answer(200, orjson.dumps({"replica": self._replica, **asdict(status)}))
+                return Answer(200, self._status(query))
             case _:
                 return None
+
+    def _status(self, query: bytes) -> bytes:
+        """Return what this replica does and has counted; who names a rollout as its `lease` promises to judge it."""
+        for model in self._switch.state.models.values():
+            self._trials.of(model)
+        for rollout in parse_qs(query.decode("latin-1")).get("lease", ()):
+            self._trials.lease(rollout)
+        status = replace(self._switch.status(), evidence=self._trials.evidence())
+        return orjson.dumps({"replica": self._replica, **asdict(status)}, option=orjson.OPT_NON_STR_KEYS)
 
     def _serving(self, state: GatewayState, name: str, version: str | None = None) -> Serving:
         model = state.models.get(name)
@@ -209,47 +242,14 @@ class GatewayApp:
             raise Refused(404, f"model {name!r} has no version {version[:100]!r} loaded: it has {has}")
         return model.versions[version]
 
-    def _only(self, state: GatewayState) -> Serving:
+    def _only(self) -> str:
         # A candidate being prepared beside it does not make the one model that answers ambiguous.
         names = [name for name, wanted in self._switch.wanted.items() if wanted.champion]
         if len(names) > 1:
             raise Refused(404, f"this endpoint has {', '.join(names)}: POST to /endpoints/{names[0]}/invocations")
         if not names:
             raise Refused(503, "no model has a champion yet: try again", (b"retry-after", b"1"))
-        return self._serving(state, names[0])
-
-
-def _infer(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, identity: str) -> Answer:
-    if b"inference-header-content-length" in headers:
-        raise BadRequest("binary tensors are not understood: send JSON (binary_data=False in tritonclient)")
-    scorer = serving.scorer
-    request = oip.parse_infer(body, scorer.columns, max_rows=state.max_rows, schema=serving.schema)
-    order = state.models[serving.name].config
-    origin = oip.Origin(serving.name, serving.version, order.generation, _arm(state, serving), order.rollout)
-    answer = oip.infer_answer(request, scorer.score(request.table), origin, request_id=identity)
-    return Answer(200, answer, _origin_headers(state, serving))
-
-
-def _invoke(state: GatewayState, serving: Serving, headers: dict[bytes, bytes], body: bytes, identity: str) -> Answer:
-    content_type = headers.get(b"content-type", b"").decode("latin-1")
-    scorer = serving.scorer
-    table = invocations.parse_invocations(
-        body, content_type, scorer.columns, max_rows=state.max_rows, schema=serving.schema
-    )
-    return Answer(200, invocations.predictions_answer(scorer.score(table)), _origin_headers(state, serving))
-
-
-def _origin_headers(state: GatewayState, serving: Serving) -> Headers:
-    return (
-        (b"x-raypipe-version", serving.version.encode()),
-        (b"x-raypipe-epoch", b"%d" % state.models[serving.name].config.generation),
-        (b"x-raypipe-arm", _arm(state, serving).encode()),
-    )
-
-
-def _arm(state: GatewayState, serving: Serving) -> str:
-    champion = state.models[serving.name].champion
-    return "champion" if champion is not None and champion.version == serving.version else "pinned"
+        return names[0]
 
 
 def _listing(model: Model) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,7 @@ from raypipe.adapters.gateway_config import ModelConfig, VersionConfig
 from raypipe.columns import Column
 from raypipe.environment import StoreAddress
 from raypipe.errors import BundleRefused
+from raypipe.rollout.evidence import StepEvidence
 
 
 class Scorer(Protocol):
@@ -56,6 +58,8 @@ class Model:
     config: ModelConfig
     champion: Serving | None
     versions: Mapping[str, Serving]
+    since: float = field(default_factory=time.monotonic)
+    """When this order was prepared, on the clock of `time.monotonic`: its challenger's lease begins here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,25 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutEvidence:
+    """What one replica counted in a rollout.
+
+    Parameters
+    ----------
+    rollout
+        Whose counts these are.
+    by_generation
+        Cumulative counts under each generation of it.
+    lease_left_s
+        For how long the challenger may still answer unless somebody asks again.
+    """
+
+    rollout: str
+    by_generation: Mapping[int, StepEvidence]
+    lease_left_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayStatus:
     """What one replica does and what it was told.
 
@@ -96,6 +119,8 @@ class GatewayStatus:
     refused
         Why something wanted is not in force, by `model/version`; by `model` when one generation orders two things;
         by `user_config` when the last order could not be read at all.
+    evidence
+        What was counted in the rollout under way, or the last one, by model.
     """
 
     epochs: Mapping[str, int]
@@ -103,6 +128,7 @@ class GatewayStatus:
     champions: Mapping[str, str]
     loaded: Mapping[str, Mapping[str, str]]
     refused: Mapping[str, str]
+    evidence: Mapping[str, RolloutEvidence] = field(default_factory=dict)
 
 
 def warm(wanted: VersionConfig, loaded: Loaded) -> Scorer:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from raypipe.adapters.gateway_app import Fault, GatewayApp
 from raypipe.adapters.gateway_loading import Switch
+from raypipe.adapters.gateway_log import Unrecorded
 from raypipe.adapters.gateway_state import Loaded
 from raypipe.columns import Column
 from raypipe.errors import BundleRefused
@@ -87,12 +88,30 @@ class Client:
     switch: Switch
     faults: list[Fault] = field(default_factory=list)
     root_path: str = ""
+    reach: object = None
+    recorder: object = field(default_factory=Unrecorded)
+
+    def __post_init__(self):
+        executor = ThreadPoolExecutor(1)
+        self.app = GatewayApp(
+            self.switch,
+            executor,
+            replica="r1",
+            on_fault=self.faults.append,
+            reach=self.reach,
+            recorder=self.recorder,
+        )
 
     def __call__(self, method, path, body=b"", headers=None, *, chunks=1):
         return asyncio.run(self._call(method, path, body, headers or {}, chunks))
 
+    async def call(self, method, path, body=b"", headers=None):
+        """Call on the running loop, for several at once."""
+        return await self._call(method, path, body, headers or {}, 1)
+
     async def _call(self, method, path, body, headers, chunks):
         sent = []
+        path, _, query = path.partition("?")
         size = max(1, -(-len(body) // chunks))
         parts = [body[i : i + size] for i in range(0, len(body), size)] or [b""]
         messages = iter(
@@ -110,10 +129,9 @@ class Client:
             "method": method,
             "path": self.root_path + path,
             "root_path": self.root_path,
+            "query_string": query.encode(),
             "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
         }
-        with ThreadPoolExecutor(1) as executor:
-            app = GatewayApp(self.switch, executor, replica="r1", on_fault=self.faults.append)
-            await app(scope, receive, send)
+        await self.app(scope, receive, send)
         start, answer = sent
         return Response(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, answer["body"])

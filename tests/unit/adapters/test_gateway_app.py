@@ -13,8 +13,10 @@ import orjson
 import pytest
 from gateway_fakes import Client, Loader, reconfigured, together, user_config
 
-from raypipe.adapters.gateway_app import INLINE_BYTES, GatewayApp
+from raypipe.adapters.gateway_app import GatewayApp
 from raypipe.adapters.gateway_loading import Switch
+from raypipe.adapters.gateway_log import Unrecorded
+from raypipe.adapters.gateway_scoring import INLINE_BYTES
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_the_champion_answers_and_says_so(client):
         "x-raypipe-version": "1",
         "x-raypipe-epoch": "3",
         "x-raypipe-arm": "champion",
+        "x-raypipe-answered-by": "champion",
         "x-request-id": "r-1",
     }
 
@@ -255,7 +258,7 @@ def test_the_lifespan_scope_is_answered():
 
     async def run():
         with ThreadPoolExecutor(1) as executor:
-            app = GatewayApp(Switch(Loader()), executor, replica="r", on_fault=print)
+            app = GatewayApp(Switch(Loader()), executor, replica="r", on_fault=print, reach=None, recorder=Unrecorded())
 
             async def receive():
                 return next(messages)
@@ -274,7 +277,9 @@ def test_a_client_that_goes_away_gets_no_answer(client):
 
     async def run():
         with ThreadPoolExecutor(1) as executor:
-            app = GatewayApp(client.switch, executor, replica="r", on_fault=client.faults.append)
+            app = GatewayApp(
+                client.switch, executor, replica="r", on_fault=client.faults.append, reach=None, recorder=Unrecorded()
+            )
 
             async def receive():
                 return {"type": "http.disconnect"}
