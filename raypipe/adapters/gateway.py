@@ -6,10 +6,14 @@ come from; the endpoint itself is `gateway_app`, the models in force are `gatewa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from typing import Any
 
 import numpy as np
 import orjson
@@ -18,6 +22,7 @@ import torch
 from ray import serve
 from ray.exceptions import RayTaskError
 from ray.serve.config import BackpressureConfig
+from ray.serve.handle import DeploymentHandle
 from ray.serve.metrics import Counter
 from ray.serve.schema import LoggingConfig
 
@@ -26,9 +31,9 @@ from raypipe.adapters.gateway_app import Fault, GatewayApp
 from raypipe.adapters.gateway_config import VersionConfig
 from raypipe.adapters.gateway_lane import Call, ChallengerFailed
 from raypipe.adapters.gateway_loading import Switch
-from raypipe.adapters.gateway_log import Unrecorded
 from raypipe.adapters.gateway_state import Loaded, Loader
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.prediction_log import PredictionLog
 from raypipe.adapters.serve_details import CHALLENGER
 from raypipe.bundle import load_bundle
 from raypipe.environment import StoreAddress
@@ -51,12 +56,16 @@ def load_from_store(address: StoreAddress, wanted: VersionConfig) -> Loaded:
 
 
 def reach_challenger(application: str) -> Call:
-    """Return the call to the challenger that runs as this Serve application."""
-    handle = serve.get_deployment_handle(CHALLENGER, application)
+    """Return the call to the challenger that runs, or will run, as this Serve application."""
+    handles: list[DeploymentHandle[Any]] = []
 
     async def call(table: pa.Table) -> np.ndarray:
+        if not handles:
+            # Asks the controller, and fails while there is no such application: off the loop, and only when needed.
+            find = partial(serve.get_deployment_handle, CHALLENGER, application)
+            handles.append(await asyncio.get_running_loop().run_in_executor(None, find))
         try:
-            scores: np.ndarray = await handle.score.remote(table)
+            scores: np.ndarray = await handles[0].score.remote(table)
         except RayTaskError as error:
             # The model's own error; anything else means that it was not reached.
             cause = getattr(error, "cause", None) or error
@@ -79,6 +88,8 @@ class Gateway:
         # One thread per operator: replicas share the cores, and a tabular model gains nothing from more.
         torch.set_num_threads(1)
         self._switch = Switch(load)
+        # Each process numbers its own batches: a restarted replica must not go on with another's.
+        self._log = PredictionLog(uuid.uuid4().hex)
         self._faults = Counter("raypipe_gateway_faults", description="Requests that failed for an unforeseen reason.")
 
     def __serve_build_asgi_app__(self) -> GatewayApp:
@@ -89,13 +100,19 @@ class Gateway:
             replica=serve.get_replica_context().replica_id.unique_id,
             on_fault=self._report,
             reach=reach_challenger,
-            recorder=Unrecorded(),
+            recorder=self._log,
             echo_request_id=False,  # Serve's own middleware answers with it
         )
 
     def reconfigure(self, user_config: object) -> None:
         """Take note of the wanted generation; loading goes on in a thread, and failing there stops nothing."""
         self._switch.reconfigure(user_config)
+        if store := self._switch.store:
+            self._log.open(Store(store))
+
+    def __del__(self) -> None:
+        """Write what is not logged yet; Serve calls it when it ends a replica in order."""
+        self._log.close()
 
     def status(self) -> dict[str, object]:
         """Return generation in force and wanted, digests and refusals, for callers by handle."""

@@ -34,6 +34,8 @@ class Switch:
         What is in force.
     wanted
         What each model was last ordered to be, by name.
+    store
+        Where the bundles are; None before the first order.
 
     Parameters
     ----------
@@ -46,6 +48,7 @@ class Switch:
     def __init__(self, load: Loader, *, deadline_s: float = 300.0) -> None:
         self.state = GatewayState()
         self.wanted: Mapping[str, ModelConfig] = {}
+        self.store: StoreAddress | None = None
         self._load = load
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
@@ -69,6 +72,7 @@ class Switch:
                 self._refused = {**self._refused, "user_config": f"the gateway's user_config is wrong: {reasons}"}
             return ()
         with self._lock:
+            self.store = config.store
             self._refused = {key: reason for key, reason in self._refused.items() if key != "user_config"}
             self.state = replace(self.state, max_rows=config.max_rows, max_body_bytes=config.max_body_bytes)
             moved = [model for model in config.models if self._takes(model)]

@@ -22,6 +22,7 @@ class Answer:
     epoch: int
     arm: str
     by: str
+    error: str = ""
 
 
 class Drive:
@@ -75,6 +76,7 @@ class Drive:
                     int(h.get("x-raypipe-epoch", 0)),
                     h.get("x-raypipe-arm", ""),
                     h.get("x-raypipe-answered-by", ""),
+                    "" if told.ok else f"{told.text[:300]} {dict(h)}",
                 )
                 with self._grown:
                     self.answers.append(answer)

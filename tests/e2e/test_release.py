@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,13 +17,16 @@ from trips import make_trips
 
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.decisions import Decisions
-from raypipe.adapters.registry_mlflow import MlflowRegistry
 from raypipe.decision import verify
 from raypipe.ports import Trained
 from raypipe.rollout.state import fold
 from raypipe.training.code import CodePackage
 from raypipe.training.spec import Entrypoint
 from raypipe.verdict import Finding, Status, worst
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about MLflow's own types, while it is imported
+    from raypipe.adapters.registry_mlflow import MlflowRegistry
 
 pytestmark = pytest.mark.e2e
 NAME = "shuttles"
@@ -281,7 +285,9 @@ def _broken(shuttles, root, verdict=Status.PASSED, seed=7):
     run_id = registry.start(pipeline, bundle.lineage)
     trained = Trained(run_id, shuttles.bundles.put(bundle), {})
     registry.finish(run_id, trained)
-    return registry.register(NAME, trained, bundle, found).version
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own use of pandas
+        return registry.register(NAME, trained, bundle, found).version
 
 
 class _Nothing:

@@ -34,6 +34,44 @@ _EVENT_COLUMNS: dict[str, pa.DataType] = {
 }
 
 
+_PREDICTION_COLUMNS: dict[str, pa.DataType] = {
+    "request_id": pa.string(),
+    "row": pa.int64(),
+    "model": pa.string(),
+    "version": pa.string(),
+    "unit": pa.string(),
+    "unit_kind": pa.string(),
+    "assigned_arm": pa.string(),
+    "answered_by": pa.string(),
+    "fallback_reason": pa.string(),
+    "rollout": pa.string(),
+    "epoch": pa.int64(),
+    "at": TIMESTAMP,
+    "features": pa.string(),
+    "score": pa.float64(),
+    "latency_ms": pa.float64(),
+    "status": pa.int64(),
+}
+PREDICTIONS = pa.schema(_PREDICTION_COLUMNS)
+
+_PAIR_COLUMNS: dict[str, pa.DataType] = {
+    "request_id": pa.string(),
+    "row": pa.int64(),
+    "model": pa.string(),
+    "unit": pa.string(),
+    "rollout": pa.string(),
+    "epoch": pa.int64(),
+    "at": TIMESTAMP,
+    "champion_version": pa.string(),
+    "challenger_version": pa.string(),
+    "champion_score": pa.float64(),
+    "challenger_score": pa.float64(),
+    "difference": pa.float64(),
+    "error": pa.string(),
+}
+SHADOW_PAIRS = pa.schema(_PAIR_COLUMNS)
+
+
 def events_table(store: Store, source: str, contract: Contract) -> LakeTable:
     """Return the table of a source's accepted events, a directory for each event date."""
     columns: dict[str, pa.DataType] = {f.name: f.type for f in contract.fields}
@@ -49,3 +87,13 @@ def dead_letters_table(store: Store) -> LakeTable:
 def examples_table(store: Store, pipeline: str, schema: pa.Schema) -> LakeTable:
     """Return the table of a pipeline's training examples; their columns are those of its features."""
     return LakeTable(store, f"examples/{pipeline}", schema)
+
+
+def predictions_table(store: Store) -> LakeTable:
+    """Return the table of every answered request, one row for each row of it."""
+    return LakeTable(store, "predictions", PREDICTIONS)
+
+
+def shadow_pairs_table(store: Store) -> LakeTable:
+    """Return the table of requests that a challenger was asked beside the champion."""
+    return LakeTable(store, "shadow_pairs", SHADOW_PAIRS)

@@ -8,6 +8,7 @@ Knows Delta; does not know what the rows mean.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -29,6 +30,8 @@ from raypipe.errors import ContractError, GenerationMoved, Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
+# Each further attempt means that another writer of the same table came between.
+_ATTEMPTS = 10
 
 
 class LakeTable:
@@ -80,20 +83,27 @@ class LakeTable:
         found = table.transaction_version(app_id) or 0
         if found != generation - 1:
             raise self._moved(app_id, generation - 1, found)
+        properties = CommitProperties(
+            custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
+            app_transactions=[Transaction(app_id, generation)],
+        )
         with boundary(f"commit {self.name}: {app_id} {generation}"), self._translated():
-            try:
-                table.create_write_transaction(
-                    [_add_action(f) for f in files],
-                    "overwrite" if overwrite else "append",
-                    Schema.from_arrow(self.schema),
-                    partition_by=self.partition_by,
-                    commit_properties=CommitProperties(
-                        custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
-                        app_transactions=[Transaction(app_id, generation)],
-                    ),
-                )
-            except CommitFailedError as error:
-                raise self._moved(app_id, generation - 1, self.generation(app_id)) from error
+            for attempt in range(_ATTEMPTS):
+                try:
+                    table.create_write_transaction(
+                        [_add_action(f) for f in files],
+                        "overwrite" if overwrite else "append",
+                        Schema.from_arrow(self.schema),
+                        partition_by=self.partition_by,
+                        commit_properties=properties,
+                    )
+                    return
+                except CommitFailedError as error:
+                    # Somebody else's commit to the same table is no reason to give up; one of our generation is.
+                    table = self._open() or self._create()
+                    found = table.transaction_version(app_id) or 0
+                    if found != generation - 1 or attempt == _ATTEMPTS - 1:
+                        raise self._moved(app_id, generation - 1, found) from error
 
     def refuse_other_columns(self) -> None:
         """Return if rows of this schema can be appended to what is there.
@@ -194,14 +204,16 @@ class LakeTable:
         )
 
     def _create(self) -> DeltaTable:
-        with self._translated():
-            return DeltaTable.create(
+        with self._translated(), contextlib.suppress(CommitFailedError):
+            # It fails when another process creates it at the same instant; either way it is there afterwards.
+            DeltaTable.create(
                 self.uri,
                 schema=self.schema,
                 mode="ignore",
                 partition_by=self.partition_by,
                 storage_options=self.store.delta_options(),
             )
+        return DeltaTable(self.uri, storage_options=self.store.delta_options())
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
