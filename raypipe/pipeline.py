@@ -4,7 +4,7 @@
                    ──gate──▶ halt?                     contracts/gate.py
          events ──features──▶ examples                 adapters/features_ray.py, features/
          examples ──train──▶ bundle                    train.py, adapters/train_ray.py, training/
-         bundle ──validate──▶ verdict                  training/validation.py
+bundle, champion ──validate──▶ verdict                 train.py, training/validation.py
     bundle, verdict ──register──▶ version              adapters/registry_mlflow.py
          version ──release──▶ champion                 release.py, rollout/, adapters/gateway.py
 
@@ -21,9 +21,7 @@ from raypipe import release
 from raypipe.config import Pipeline
 from raypipe.ports import Backends, Ingested, ModelVersion, Trained
 from raypipe.rollout.state import Phase
-from raypipe.telemetry import event
-from raypipe.train import train_candidate
-from raypipe.training.validation import judge
+from raypipe.train import train_candidate, validate
 from raypipe.verdict import Verdict
 
 PASSED, REFUSED, ROLLED_BACK = 0, 3, 4
@@ -74,8 +72,7 @@ def run(pipeline: Pipeline, on: Backends) -> RunResult:
     examples = on.features.build(pipeline, snapshots)
     trained = train_candidate(pipeline, (*snapshots.values(), examples), on)
 
-    verdict = judge(trained.metrics, spec.validation)
-    event("validate", verdict.sentence(), **trained.metrics)
+    verdict = validate(pipeline, examples, trained, on)
     version = on.registry.register(spec.name, trained, on.bundles.get(trained.digest), verdict)
     if not verdict.lets_pass:
         why = f"version {version.version} is registered as refused: {verdict.sentence()}"

@@ -14,7 +14,8 @@ from raypipe.decision import Decision
 from raypipe.rollout.decide import Observed
 from raypipe.rollout.state import Target
 from raypipe.snapshot import Snapshot
-from raypipe.verdict import Status, Verdict
+from raypipe.training.validation import Scored
+from raypipe.verdict import Finding, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,11 @@ class Trainer(Protocol):
         on_epoch: Callable[[int, Mapping[str, float]], None],
     ) -> tuple[Bundle, dict[str, float | None]]:
         """Return a bundle and its metrics on the validation rows."""
+
+    def compare(
+        self, pipeline: Pipeline, examples: Snapshot, candidate: Bundle, champion: Bundle, version: str
+    ) -> Scored | Finding:
+        """Return both bundles' scores on the validation rows of these examples, or why they cannot be compared."""
 
 
 class Bundles(Protocol):

@@ -1,4 +1,4 @@
-"""Trains one candidate, or finds the one that the same inputs already gave.
+"""Trains one candidate, or finds the one that the same inputs already gave, and judges it.
 
 The inputs' digest covers the data versions, the contracts, the specs and the code: equal digests mean that training
 again could only give the same model again, so a killed or repeated run goes on with what is finished.
@@ -20,6 +20,8 @@ from raypipe.ports import Backends, Trained
 from raypipe.snapshot import Snapshot
 from raypipe.telemetry import event
 from raypipe.training.code import CodePackage
+from raypipe.training.validation import Scored, judge, not_compared
+from raypipe.verdict import Finding, Verdict
 
 # Packages whose versions can change a model's numbers.
 _ENVIRONMENT = ("raypipe", "ray", "torch", "pyarrow", "polars", "numpy")
@@ -58,6 +60,23 @@ def train_candidate(pipeline: Pipeline, snapshots: tuple[Snapshot, ...], on: Bac
     numbers = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if v is not None)
     event("train", f"bundle {trained.digest[:12]}: {numbers} on the validation rows", **metrics)
     return trained
+
+
+def validate(pipeline: Pipeline, examples: Snapshot, trained: Trained, on: Backends) -> Verdict:
+    """Return the judgement on a candidate: the file's limits, and the champion scored again on the same rows."""
+    spec = pipeline.spec
+    champion = on.registry.champion(spec.name) if spec.validation.versus_champion else None
+    against: Scored | Finding = not_compared("there is no champion to compare with: absolute limits alone decide")
+    if champion and champion.digest == trained.digest:
+        against = not_compared(f"it is the champion, version {champion.version}, itself")
+    elif champion:
+        event("validate", f"scoring the candidate and version {champion.version} on the same rows")
+        bundles = on.bundles.get(trained.digest), on.bundles.get(champion.digest)
+        against = on.trainer.compare(pipeline, examples, *bundles, champion.version)
+    verdict = judge(trained.metrics, spec.validation, against)
+    for finding in verdict.findings:
+        event("validate", f"{finding.status}: {finding.message}", rule=finding.rule, observed=finding.observed)
+    return verdict
 
 
 def lineage_of(pipeline: Pipeline, snapshots: tuple[Snapshot, ...]) -> Lineage:

@@ -36,6 +36,9 @@ from raypipe.ports import ModelVersion, Trained
 from raypipe.verdict import Status, Verdict
 
 INPUTS, BUNDLE, VERDICT = "raypipe.inputs_digest", "raypipe.bundle", "raypipe.verdict"
+FINDINGS = "raypipe.findings"
+# MLflow takes no longer tag.
+_TAG_LENGTH = 5000
 CHAMPION = "champion"
 _TYPES = {"string": "string", "int64": "long", "float64": "double", "bool": "boolean", "timestamp": "datetime"}
 
@@ -130,11 +133,10 @@ class MlflowRegistry:
 
     def register(self, name: str, trained: Trained, bundle: Bundle, verdict: Verdict) -> ModelVersion:
         """Return the version of this bundle, registered with its verdict; the same bundle is one version."""
-        findings = json.dumps([asdict(f) for f in verdict.findings])
-        tags = {BUNDLE: trained.digest, VERDICT: str(verdict.status), "raypipe.findings": findings[:5000]}
+        tags = {BUNDLE: trained.digest, VERDICT: str(verdict.status), FINDINGS: _worst_first(verdict)}
         with self._translated():
             if found := self._version(name, trained.digest):
-                for key in (VERDICT, "raypipe.findings"):
+                for key in (VERDICT, FINDINGS):
                     self._client.set_model_version_tag(name, found.version, key, tags[key])
                 return found
             model_id = self._logged(trained.run_id) or self._log_model(trained.run_id, bundle)
@@ -215,6 +217,14 @@ class MlflowRegistry:
                 system="mlflow",
                 address=self._uri,
             ) from error
+
+
+def _worst_first(verdict: Verdict) -> str:
+    """Return the findings as JSON that fits a tag: the worst first, and as many as there is room for."""
+    ranked = [asdict(f) for f in sorted(verdict.findings, key=lambda f: -f.status.rank)]
+    while len(text := json.dumps(ranked)) > _TAG_LENGTH:
+        ranked.pop()
+    return text
 
 
 def _signature(bundle: Bundle) -> ModelSignature:

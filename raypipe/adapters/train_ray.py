@@ -34,7 +34,7 @@ from ray.util.queue import Queue
 
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
-from raypipe.adapters.train_rows import Examples, cut_of, evaluate, matrices_of, profile_of
+from raypipe.adapters.train_rows import Examples, compare, cut_of, evaluate, matrices_of, profile_of
 from raypipe.adapters.train_worker import Learned, Work, train_share
 from raypipe.bundle import Bundle, Lineage
 from raypipe.config import Pipeline
@@ -44,6 +44,8 @@ from raypipe.profile import Profile
 from raypipe.snapshot import Snapshot
 from raypipe.training.code import CodePackage
 from raypipe.training.spec import TrainingSpec
+from raypipe.training.validation import Scored, incomparable
+from raypipe.verdict import Finding
 
 OnEpoch = Callable[[int, Mapping[str, float]], None]
 
@@ -125,6 +127,24 @@ class RayTrainer:
             code=pipeline.code,
         )
         return bundle, dict(evaluate(rows, bundle, trained.cut).metrics)
+
+    def compare(
+        self, pipeline: Pipeline, examples: Snapshot, candidate: Bundle, champion: Bundle, version: str
+    ) -> Scored | Finding:
+        """Return both bundles' scores on the validation rows of these examples, or why they cannot be compared."""
+        spec = pipeline.spec
+        table = LakeTable(self._store, examples.table, pa.schema([]))
+        uris = [f.uri for f in table.files(examples.version)]
+        rows = Examples.of(self._store, uris, spec.features.feature_names)
+        lacking = sorted({c.name for c in champion.columns} - {c.name for c in rows.columns})
+        if lacking:
+            return incomparable(
+                f"version {version}, the champion, needs {', '.join(lacking)}, which these examples do not have: keep "
+                "these features until it is replaced, or leave the comparison out with `versus_champion: null`"
+            )
+        cut = cut_of(rows, spec.training.split.validation)
+        slices = spec.validation.slices.columns if spec.validation.slices else ()
+        return compare(rows, candidate, champion, cut, version=version, slices=slices)
 
 
 def train(

@@ -27,6 +27,7 @@ from raypipe.features.transforms import TransformState
 from raypipe.profile import Profile
 from raypipe.stats.metrics import binary_metrics
 from raypipe.training.split import cut_at, training_rows, validation_rows
+from raypipe.training.validation import Scored
 
 _EXAMPLE_ROWS = 5
 
@@ -141,6 +142,47 @@ def _score_file(
         return uri, np.zeros(0), np.zeros(0)
     scorer = scoring.load(unpack(files, digest_of(files)))
     return uri, rows.column("label").to_numpy(), scorer.score(rows)
+
+
+def compare(
+    examples: Examples, candidate: Bundle, champion: Bundle, cut: datetime, *, version: str, slices: Sequence[str]
+) -> Scored:
+    """Return both bundles' scores on the labelled rows predicted at `cut` or later, in one pass over the files.
+
+    Parameters
+    ----------
+    version
+        The champion's.
+    slices
+        Columns whose values are returned beside the scores.
+
+    Raises
+    ------
+    BadRequest
+        When the examples lack a column of the champion.
+    """
+    task = partial(
+        _score_file_twice, examples=examples, files=(pack(candidate), pack(champion)), cut=cut, slices=tuple(slices)
+    )
+    parts = sorted(map_tasks(task, examples.uris), key=lambda part: part[0])
+    arrays = [np.concatenate([part[1][i] for part in parts]) for i in range(3 + len(slices))]
+    thresholds = candidate.threshold, champion.threshold
+    return Scored(version, arrays[0], arrays[1], arrays[2], thresholds, dict(zip(slices, arrays[3:], strict=True)))
+
+
+def _score_file_twice(
+    uri: str,
+    examples: Examples,
+    files: tuple[Mapping[str, bytes], Mapping[str, bytes]],
+    cut: datetime,
+    slices: tuple[str, ...],
+) -> tuple[str, list[np.ndarray]]:
+    rows = validation_rows(examples.read(uri), cut)
+    if not rows.num_rows:
+        return uri, [np.zeros(0)] * 3 + [np.zeros(0, object)] * len(slices)
+    scores = [scoring.load(unpack(f, digest_of(f))).score(rows) for f in files]
+    values = [np.array([str(v) for v in rows.column(c).to_pylist()], object) for c in slices]
+    return uri, [rows.column("label").to_numpy(), *scores, *values]
 
 
 def matrices_of(examples: Examples, cut: datetime, transforms: TransformState) -> ray.data.Dataset:

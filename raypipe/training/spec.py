@@ -138,8 +138,35 @@ class TrainingSpec(Spec):
     """Of initial weights, dropout and the order of rows."""
 
 
+class VersusChampion(Spec):
+    """The comparison with the champion, scored again on the candidate's validation rows."""
+
+    metric: Literal["auc", "log_loss", "brier", "f1"] = "auc"
+    margin: float = Field(default=0.005, ge=0)
+    """By how much the candidate may be worse and still take over."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Of the difference's two-sided interval."""
+
+
+class SliceSpec(Spec):
+    """Parts of the validation rows in which the candidate must not be much worse than the champion."""
+
+    columns: tuple[str, ...] = Field(min_length=1)
+    """Each value of each of them is a slice."""
+    min_rows: int = Field(default=500, ge=1)
+    """Smaller slices are recorded and not judged."""
+    max_drop: float = Field(default=0.03, ge=0)
+    """By how much a slice may be worse, in the metric of `versus_champion`."""
+    severity: Literal["warn", "fail"] = "warn"
+    """What a worse slice does."""
+
+
 class ValidationSpec(Spec):
     """What a trained model must reach on the validation rows before it may be released."""
 
     absolute: dict[str, LimitText] = Field(min_length=1)
     """Limits by metric: `auc`, `log_loss`, `brier`, `f1`."""
+    versus_champion: VersusChampion | None = VersusChampion()
+    """Comparison with the champion; `null` leaves it out."""
+    slices: SliceSpec | None = None
+    """Parts of the rows that are compared by themselves."""

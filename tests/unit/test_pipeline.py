@@ -12,6 +12,7 @@ from raypipe.ports import Backends, Ingested, ModelVersion, Trained
 from raypipe.rollout.state import Phase
 from raypipe.snapshot import Snapshot
 from raypipe.training.spec import ValidationSpec
+from raypipe.training.validation import judge, not_compared
 from raypipe.verdict import Finding, Status, worst
 
 SPEC = SimpleNamespace(name="m", validation=ValidationSpec(absolute={"auc": ">= 0.6"}), release=None)
@@ -43,6 +44,9 @@ class World:
         self.asked.append("train")
         return Trained("run", "aa", {"auc": self.auc})
 
+    def validate(self, pipeline, examples, trained, on):
+        return judge(trained.metrics, pipeline.spec.validation, not_compared("there is no champion"))
+
     def roll_out(self, pipeline, version, on):
         self.asked.append("release")
         return SimpleNamespace(phase=self.phase, reason="because")
@@ -52,6 +56,7 @@ class World:
 def stages(world, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(main_path, "train_candidate", world.train)
+        patch.setattr(main_path, "validate", world.validate)
         patch.setattr(main_path.release, "roll_out", world.roll_out)
         yield
 
