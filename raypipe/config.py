@@ -25,6 +25,7 @@ from raypipe.features.view import FeaturesSpec, LabelSpec
 from raypipe.rollout.spec import ReleaseSpec
 from raypipe.spec import Spec
 from raypipe.training.code import CodePackage
+from raypipe.training.search import SearchSpec, trials_of, with_parameters
 from raypipe.training.spec import Entrypoint, TabularMlp, TrainingSpec, ValidationSpec
 
 S = TypeVar("S", bound=Spec)
@@ -40,6 +41,7 @@ class PipelineSpec(Spec):
     features: FeaturesSpec
     label: LabelSpec
     training: TrainingSpec
+    search: SearchSpec | None = None
     validation: ValidationSpec
     release: ReleaseSpec = ReleaseSpec()
 
@@ -95,6 +97,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Pipeline:
     """
     file = Path(path)
     spec = _load(PipelineSpec, file, overrides)
+    _check_search(spec, file)
     contracts = {}
     for name, source in spec.sources.items():
         contract_file = file.parent / source.contract
@@ -261,6 +264,15 @@ def _nearest(given: str, valid: Sequence[str] | Mapping[str, Any]) -> str:
     if close:
         return f": did you mean `{close[0]}`?"
     return f": valid here are {', '.join(sorted(valid))}" if valid else ""
+
+
+def _check_search(spec: PipelineSpec, file: Path) -> None:
+    """Every trial must be a model that can be built: better said now than after an hour of ingest."""
+    for trial in trials_of(spec.search, spec.training.seed) if spec.search else ():
+        try:
+            with_parameters(spec.training.model, trial.parameters)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error.message}", file=str(file), line=None, key=error.key) from error
 
 
 def _check_columns(spec: PipelineSpec, contracts: Mapping[str, Contract], file: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,6 +14,7 @@ from raypipe.decision import Decision
 from raypipe.rollout.decide import Observed
 from raypipe.rollout.state import Target
 from raypipe.snapshot import Snapshot
+from raypipe.training.search import Trial, TrialResult
 from raypipe.training.validation import Scored
 from raypipe.verdict import Finding, Status, Verdict
 
@@ -52,11 +53,14 @@ class Trained:
         sha256 of the bundle; also its name in the store.
     metrics
         Metrics on the validation rows; None where one could not be computed.
+    trials
+        What the search before it came to; empty where there was none in this run.
     """
 
     run_id: str
     digest: str
     metrics: Mapping[str, float | None]
+    trials: tuple[TrialResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,15 @@ class Trainer(Protocol):
     ) -> tuple[Bundle, dict[str, float | None]]:
         """Return a bundle and its metrics on the validation rows."""
 
+    def search(
+        self,
+        pipeline: Pipeline,
+        examples: Snapshot,
+        trials: Sequence[Trial],
+        on_trial: Callable[[Trial, int, Mapping[str, float]], None],
+    ) -> tuple[TrialResult, ...]:
+        """Return what each of these trials came to; `on_trial` hears of each epoch (from 0)."""
+
     def compare(
         self, pipeline: Pipeline, examples: Snapshot, candidate: Bundle, champion: Bundle, version: str
     ) -> Scored | Finding:
@@ -124,6 +137,12 @@ class Registry(Protocol):
 
     def finish(self, run_id: str, trained: Trained) -> None:
         """Record the result and end the run."""
+
+    def trials(self, name: str, inputs_digest: str) -> tuple[TrialResult, ...]:
+        """Return the trials of these inputs that have ended."""
+
+    def record_trial(self, run_id: str, inputs_digest: str, result: TrialResult) -> None:
+        """Record a trial that has ended, as a run inside `run_id`."""
 
     def fail(self, run_id: str, reason: str) -> None:
         """End the run as failed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from raypipe.ports import Backends, Trained
 from raypipe.snapshot import Snapshot
 from raypipe.telemetry import event
 from raypipe.training.code import CodePackage
+from raypipe.training.search import Trial, TrialResult, best_of, trials_of, with_parameters
+from raypipe.training.spec import ModelSpec
 from raypipe.training.validation import Scored, judge, not_compared
 from raypipe.verdict import Finding, Verdict
 
@@ -32,6 +34,8 @@ _SHAPING = ("features", "training", "profile.py", "scoring.py")
 def train_candidate(pipeline: Pipeline, snapshots: tuple[Snapshot, ...], on: Backends) -> Trained:
     """Return a finished training of these snapshots, the last of which holds the examples.
 
+    With a `search`, its best hyperparameters are trained; with a champion and `on_retrain: reuse`, the champion's are.
+
     Raises
     ------
     RaypipeError
@@ -39,10 +43,101 @@ def train_candidate(pipeline: Pipeline, snapshots: tuple[Snapshot, ...], on: Bac
     """
     name = pipeline.spec.name
     lineage = lineage_of(pipeline, snapshots)
-    if done := on.registry.finished(name, lineage.inputs_digest):
+    done = on.registry.finished(name, lineage.inputs_digest)
+    if not done and (reused := _with_champions_parameters(pipeline, on)):
+        pipeline, lineage = reused, lineage_of(reused, snapshots)
+        done = on.registry.finished(name, lineage.inputs_digest)
+    if done:
         event("train", f"found bundle {done.digest[:12]}, trained earlier on the same inputs")
         return done
     run_id = on.registry.start(pipeline, lineage)
+    try:
+        pipeline, trials = search_best(pipeline, snapshots[-1], lineage, run_id, on)
+        trained = _train(pipeline, snapshots[-1], lineage, run_id, on)
+    except RaypipeError as error:
+        on.registry.fail(run_id, str(error))
+        raise
+    on.registry.finish(run_id, trained)
+    numbers = ", ".join(f"{k} {v:.4f}" for k, v in trained.metrics.items() if v is not None)
+    event("train", f"bundle {trained.digest[:12]}: {numbers} on the validation rows", **trained.metrics)
+    return replace(trained, trials=trials)
+
+
+def search_best(
+    pipeline: Pipeline, examples: Snapshot, lineage: Lineage, run_id: str, on: Backends
+) -> tuple[Pipeline, tuple[TrialResult, ...]]:
+    """Return the pipeline with the best hyperparameters of its search, and every trial; without a search, itself.
+
+    Trials that an earlier attempt finished are found in the registry and not run again.
+    """
+    spec = pipeline.spec
+    if spec.search is None:
+        return pipeline, ()
+    digest, search = lineage.inputs_digest, spec.search
+    earlier = {r.trial.number: r for r in on.registry.trials(spec.name, digest)}
+    trials = trials_of(search, spec.training.seed)
+    if earlier:
+        event("search", f"found {len(earlier)} of {len(trials)} trials, run earlier on the same inputs")
+    epochs: dict[int, list[Mapping[str, float]]] = {}
+    best: tuple[float, int] | None = None
+
+    def on_trial(trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
+        nonlocal best
+        epochs.setdefault(trial.number, []).append(metrics)
+        total = with_parameters(spec.training.model, trial.parameters).epochs
+        score = metrics.get(search.metric, float("nan"))
+        if best is None or (score > best[0]) == (search.better == "max"):
+            best = score, trial.number
+        event(
+            "search",
+            f"trial {trial.number} of {len(trials)}: {search.metric} {score:.4f} after epoch {epoch + 1} of {total}, "
+            f"best {best[0]:.4f} (trial {best[1]})",
+            trial=trial.number,
+            **metrics,
+        )
+        if epoch + 1 == total:
+            result = TrialResult(trial, "finished", tuple(epochs[trial.number]))
+            earlier[trial.number] = result
+            on.registry.record_trial(run_id, digest, result)
+
+    missing = [t for t in trials if t.number not in earlier]
+    for result in on.trainer.search(pipeline, examples, missing, on_trial) if missing else ():
+        if result.trial.number not in earlier:
+            earlier[result.trial.number] = result
+            on.registry.record_trial(run_id, digest, result)
+    results = tuple(earlier[t.number] for t in trials)
+    winner = best_of(results, search)
+    if winner is None:
+        raise RaypipeError(
+            f"none of {len(results)} trials finished within the budget: give `search.budget` more time, or fewer epochs"
+        )
+    told = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in winner.trial.parameters.items())
+    event("search", f"trial {winner.trial.number} is the best of {len(results)}: {told}")
+    return _with_model(pipeline, with_parameters(spec.training.model, winner.trial.parameters)), results
+
+
+def _with_champions_parameters(pipeline: Pipeline, on: Backends) -> Pipeline | None:
+    """Return the pipeline with the champion's hyperparameters and without a search, where it says so."""
+    spec = pipeline.spec
+    if spec.search is None or spec.search.on_retrain != "reuse":
+        return None
+    champion = on.registry.champion(spec.name)
+    if champion is None:
+        return None
+    model = on.bundles.get(champion.digest).architecture
+    if model.kind != spec.training.model.kind:
+        event("search", f"version {champion.version} is a {model.kind}, the file says {spec.training.model.kind}: anew")
+        return None
+    event("search", f"reusing the hyperparameters of version {champion.version}")
+    return _with_model(pipeline, model)
+
+
+def _with_model(pipeline: Pipeline, model: ModelSpec) -> Pipeline:
+    training = pipeline.spec.training.model_copy(update={"model": model})
+    return replace(pipeline, spec=pipeline.spec.model_copy(update={"training": training, "search": None}))
+
+
+def _train(pipeline: Pipeline, examples: Snapshot, lineage: Lineage, run_id: str, on: Backends) -> Trained:
     epochs = pipeline.spec.training.model.epochs
 
     def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -50,16 +145,8 @@ def train_candidate(pipeline: Pipeline, snapshots: tuple[Snapshot, ...], on: Bac
         event("train", f"epoch {epoch + 1} of {epochs}: {numbers}", epoch=epoch, **metrics)
         on.registry.report(run_id, epoch, metrics)
 
-    try:
-        bundle, metrics = on.trainer.train(pipeline, snapshots[-1], lineage, on_epoch)
-    except RaypipeError as error:
-        on.registry.fail(run_id, str(error))
-        raise
-    trained = Trained(run_id, on.bundles.put(bundle), metrics)
-    on.registry.finish(run_id, trained)
-    numbers = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if v is not None)
-    event("train", f"bundle {trained.digest[:12]}: {numbers} on the validation rows", **metrics)
-    return trained
+    bundle, metrics = on.trainer.train(pipeline, examples, lineage, on_epoch)
+    return Trained(run_id, on.bundles.put(bundle), metrics)
 
 
 def validate(pipeline: Pipeline, examples: Snapshot, trained: Trained, on: Backends) -> Verdict:
@@ -84,7 +171,7 @@ def lineage_of(pipeline: Pipeline, snapshots: tuple[Snapshot, ...]) -> Lineage:
     contracts = tuple((n, c.version, c.digest) for n, c in sorted(pipeline.contracts.items()))
     code = _code_digest(pipeline.code)
     seed = pipeline.spec.training.seed
-    specs = pipeline.spec.model_dump(mode="json", by_alias=True, include={"features", "label", "training"})
+    specs = pipeline.spec.model_dump(mode="json", by_alias=True, include={"features", "label", "training", "search"})
     inputs = [[asdict(s) for s in snapshots], contracts, code, seed, specs]
     return Lineage(
         snapshots=snapshots,

@@ -33,10 +33,12 @@ from raypipe.bundle import Bundle, Lineage, pack
 from raypipe.config import Pipeline
 from raypipe.errors import Unavailable
 from raypipe.ports import ModelVersion, Trained
+from raypipe.training.search import Trial, TrialResult
 from raypipe.verdict import Status, Verdict
 
 INPUTS, BUNDLE, VERDICT = "raypipe.inputs_digest", "raypipe.bundle", "raypipe.verdict"
 FINDINGS = "raypipe.findings"
+SEARCH, TRIAL, PARENT = "raypipe.search", "raypipe.trial", "mlflow.parentRunId"
 # MLflow takes no longer tag.
 _TAG_LENGTH = 5000
 CHAMPION = "champion"
@@ -124,6 +126,39 @@ class MlflowRegistry:
         with boundary("finish run"), self._translated():
             self._client.log_batch(run_id, metrics=known, tags=tags)
             self._client.set_terminated(run_id)
+
+    def trials(self, name: str, inputs_digest: str) -> tuple[TrialResult, ...]:
+        """Return the trials of these inputs that have ended, by number."""
+        with self._translated():
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                return ()
+            runs = self._client.search_runs(
+                [experiment.experiment_id], f"tags.`{SEARCH}` = '{inputs_digest}' and tags.`{TRIAL}` != ''"
+            )
+        found = {}
+        for run in runs:
+            kept = json.loads(run.data.tags[TRIAL])
+            trial = Trial(kept["number"], kept["parameters"])
+            found[trial.number] = TrialResult(trial, kept["outcome"], tuple(kept["epochs"]), kept["reason"])
+        return tuple(found[number] for number in sorted(found))
+
+    def record_trial(self, run_id: str, inputs_digest: str, result: TrialResult) -> None:
+        """Record a trial that has ended, as a run inside `run_id`, in one step."""
+        now = int(time.time() * 1000)
+        trial = result.trial
+        kept = {"number": trial.number, "parameters": dict(trial.parameters), "outcome": result.outcome}
+        kept |= {"epochs": [dict(e) for e in result.epochs], "reason": result.reason[-500:]}
+        tags = {PARENT: run_id, SEARCH: inputs_digest, TRIAL: json.dumps(kept)}
+        metrics = [Metric(k, v, now, step) for step, e in enumerate(result.epochs) for k, v in e.items()]
+        params = [Param(f"training.model.{k}", str(v)) for k, v in trial.parameters.items()]
+        with boundary("record trial"), self._translated():
+            experiment_id = self._client.get_run(run_id).info.experiment_id
+            run = self._client.create_run(experiment_id, run_name=f"trial {trial.number}")
+            # The tag that says what the trial came to is written last: without it, it is tried again.
+            self._client.log_batch(run.info.run_id, metrics, params)
+            self._client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+            self._client.set_terminated(run.info.run_id, "FAILED" if result.outcome == "failed" else "FINISHED")
 
     def fail(self, run_id: str, reason: str) -> None:
         """End the run as failed."""

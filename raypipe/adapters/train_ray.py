@@ -7,7 +7,7 @@ A worker that dies is started again from the last epoch's checkpoint. Knows Ray 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +34,15 @@ from ray.util.queue import Queue
 
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
-from raypipe.adapters.train_rows import Examples, compare, cut_of, evaluate, matrices_of, profile_of
+from raypipe.adapters.search_ray import OnTrial, search
+from raypipe.adapters.train_rows import (
+    Examples,
+    compare,
+    cut_of,
+    evaluate,
+    matrices_of,
+    profile_of,
+)
 from raypipe.adapters.train_worker import Learned, Work, train_share
 from raypipe.bundle import Bundle, Lineage
 from raypipe.config import Pipeline
@@ -43,6 +51,7 @@ from raypipe.features.transforms import TransformState, fit
 from raypipe.profile import Profile
 from raypipe.snapshot import Snapshot
 from raypipe.training.code import CodePackage
+from raypipe.training.search import Trial, TrialResult
 from raypipe.training.spec import TrainingSpec
 from raypipe.training.validation import Scored, incomparable
 from raypipe.verdict import Finding
@@ -127,6 +136,31 @@ class RayTrainer:
             code=pipeline.code,
         )
         return bundle, dict(evaluate(rows, bundle, trained.cut).metrics)
+
+    def search(
+        self, pipeline: Pipeline, examples: Snapshot, trials: Sequence[Trial], on_trial: OnTrial
+    ) -> tuple[TrialResult, ...]:
+        """Return what each of these trials came to, compared on the latest of the training rows.
+
+        Raises
+        ------
+        RaypipeError
+            When there is nothing to learn from, or every trial failed.
+        """
+        spec = pipeline.spec
+        assert spec.search is not None
+        table = LakeTable(self._store, examples.table, pa.schema([]))
+        uris = [f.uri for f in table.files(examples.version)]
+        rows = Examples.of(self._store, uris, spec.features.feature_names)
+        return search(
+            rows,
+            spec.training,
+            spec.search,
+            trials,
+            time_zone=spec.features.time_zone,
+            code=pipeline.code,
+            on_trial=on_trial,
+        )
 
     def compare(
         self, pipeline: Pipeline, examples: Snapshot, candidate: Bundle, champion: Bundle, version: str

@@ -103,11 +103,12 @@ def evaluate(examples: Examples, bundle: Bundle, cut: datetime) -> Evaluation:
     return Evaluation(len(labels), int(labels.sum()), binary_metrics(labels, scores, bundle.threshold))
 
 
-def cut_of(examples: Examples, validation_rate: float) -> datetime:
-    """Return the time that splits the labelled rows; eight bytes a row come to this process."""
+def cut_of(examples: Examples, validation_rate: float, before: datetime | None = None) -> datetime:
+    """Return the time that splits the labelled rows, or those that train at `before`; eight bytes a row come here."""
     with ThreadPoolExecutor(4) as pool:
-        tables = pool.map(partial(examples.read, names=("prediction_at", "label")), examples.uris)
-        times = pa.concat_tables(t.filter(t.column("label").is_valid()).select(["prediction_at"]) for t in tables)
+        tables = pool.map(partial(examples.read, names=("prediction_at", "known_at", "label")), examples.uris)
+        chosen = (training_rows(t, before) if before else t.filter(t.column("label").is_valid()) for t in tables)
+        times = pa.concat_tables(t.select(["prediction_at"]) for t in chosen)
     try:
         return cut_at(times.column("prediction_at"), validation_rate)
     except ValueError as error:
@@ -183,6 +184,22 @@ def _score_file_twice(
     scores = [scoring.load(unpack(f, digest_of(f))).score(rows) for f in files]
     values = [np.array([str(v) for v in rows.column(c).to_pylist()], object) for c in slices]
     return uri, [rows.column("label").to_numpy(), *scores, *values]
+
+
+def held_out_of(
+    examples: Examples, inner: datetime, outer: datetime, transforms: TransformState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (x, y) of the rows that train at `outer` and are predicted at `inner` or later."""
+    task = partial(_held_out_file, examples=examples, inner=inner, outer=outer, transforms=transforms)
+    parts = sorted(map_tasks(task, examples.uris), key=lambda part: part[0])
+    return np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
+
+
+def _held_out_file(
+    uri: str, examples: Examples, inner: datetime, outer: datetime, transforms: TransformState
+) -> tuple[str, np.ndarray, np.ndarray]:
+    rows = validation_rows(training_rows(examples.read(uri), outer), inner)
+    return uri, transforms.apply(rows), rows.column("label").to_numpy().astype(np.float32)
 
 
 def matrices_of(examples: Examples, cut: datetime, transforms: TransformState) -> ray.data.Dataset:

@@ -10,15 +10,16 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import ray
 import ray.train
 import torch
 from ray.train import Checkpoint
 from ray.train.torch import get_device, prepare_model
-from ray.util.queue import Queue
 
+from raypipe.stats.metrics import binary_metrics
 from raypipe.training.code import CodePackage
 from raypipe.training.model import build, learning_rate, train_epoch
 from raypipe.training.spec import ModelSpec
@@ -26,6 +27,13 @@ from raypipe.training.spec import ModelSpec
 # Rows are shuffled within windows of this many: 64 Ki rows of 100 inputs are 26 MB.
 WINDOW_ROWS = 65_536
 _STATE = "state.pt"
+
+
+class Progress(Protocol):
+    """Takes (epoch, metrics); a `ray.util.queue.Queue` does."""
+
+    def put(self, report: tuple[int, dict[str, float]]) -> None:
+        """Pass it on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +52,17 @@ class Work:
         Source of an entrypoint model.
     progress
         Where worker 0 puts (epoch, metrics) after each epoch.
+    held_out
+        Reference to (x, y) of rows on which a trial is measured after each epoch; None for a candidate, which is
+        measured by others, and which alone leaves checkpoints.
     """
 
     model: ModelSpec
     inputs: int
     seed: int
     code: CodePackage | None
-    progress: Queue
+    progress: Progress
+    held_out: ray.ObjectRef[tuple[np.ndarray, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +89,7 @@ def train_share(config: dict[str, Work]) -> Learned:
     if state:
         optimizer.load_state_dict(state["optimizer"])
         epochs = state["epochs"]
+    held_out = ray.get(work.held_out) if work.held_out is not None else None
     batch = max(1, work.model.batch_size // workers)
     for epoch in range(len(epochs), work.model.epochs):
         for group in optimizer.param_groups:
@@ -84,7 +97,9 @@ def train_share(config: dict[str, Work]) -> Learned:
         seed = work.seed * 1_000_003 + epoch * workers + rank
         done = train_epoch(model, optimizer, _batches(batch, seed, device), seed=seed)
         epochs.append({"train_loss": _mean_over_workers(done.loss, done.rows, workers, device)})
-        _report(rank, module, optimizer, epochs)
+        if held_out:
+            epochs[-1] |= _measured(module, held_out[0], held_out[1], device)
+        _report(rank, module, optimizer, epochs, keep=not held_out)
         if rank == 0:
             work.progress.put((epoch, epochs[-1]))
     return Learned({name: value.cpu().numpy() for name, value in module.state_dict().items()}, tuple(epochs))
@@ -99,6 +114,16 @@ def _batches(size: int, seed: int, device: torch.device) -> Iterator[tuple[torch
         yield from zip(torch.split(x, size), torch.split(y, size), strict=True)
 
 
+def _measured(module: torch.nn.Module, x: np.ndarray, y: np.ndarray, device: torch.device) -> dict[str, float]:
+    """Return the metrics on held-out rows, those that can be told."""
+    module.eval()
+    with torch.inference_mode():
+        logits = module(torch.from_numpy(x).to(device))
+    scores = torch.sigmoid(logits.to(torch.float64)).cpu().numpy()
+    found = binary_metrics(y.astype(np.float64), scores, 0.5)
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _mean_over_workers(loss: float, rows: int, workers: int, device: torch.device) -> float:
     if workers == 1:
         return loss
@@ -108,9 +133,14 @@ def _mean_over_workers(loss: float, rows: int, workers: int, device: torch.devic
 
 
 def _report(
-    rank: int, module: torch.nn.Module, optimizer: torch.optim.Optimizer, epochs: list[dict[str, float]]
+    rank: int,
+    module: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epochs: list[dict[str, float]],
+    *,
+    keep: bool,
 ) -> None:
-    if rank:
+    if rank or not keep:
         ray.train.report(epochs[-1])
         return
     with tempfile.TemporaryDirectory() as directory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -67,6 +68,9 @@ def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:
     for name, i in result.ingested.items():
         for reason, rows in i.evidence.by_reason:
             console.print(f"  {name}: {rows:,} x {reason}")
+    if result.trained and result.trained.trials:
+        outcomes = Counter(t.outcome for t in result.trained.trials)
+        console.print("trials: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items()))
     if result.trained:
         known = {k: f"{v:.4f}" for k, v in result.trained.metrics.items() if v is not None}
         console.print("validation: " + ", ".join(f"{k} {v}" for k, v in known.items()) + f" -> {result.verdict.status}")

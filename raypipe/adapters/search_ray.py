@@ -1,0 +1,204 @@
+"""A hyperparameter search on a Ray cluster: Ray Tune decides which trials go on, each trains with Ray Train.
+
+Trials share one set of matrices in the object store, and train by the very loop that trains candidates. They are
+compared on the latest training rows, held out: the validation rows are for the gate alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+import ray.data
+from ray import tune
+from ray.train import DataConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.util.queue import Queue
+
+from raypipe.adapters.lake.store import Store
+from raypipe.adapters.train_rows import Examples, cut_of, held_out_of, matrices_of, profile_of
+from raypipe.adapters.train_worker import Work, train_share
+from raypipe.errors import RaypipeError
+from raypipe.features.transforms import fit
+from raypipe.training.code import CodePackage
+from raypipe.training.search import SearchSpec, Trial, TrialResult, with_parameters
+from raypipe.training.spec import TrainingSpec
+
+OnTrial = Callable[[Trial, int, Mapping[str, float]], None]
+# What a trial itself needs beside its workers: it only waits for them.
+_TRIAL_CPUS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A queue to which reports go with the number of their trial."""
+
+    queue: Queue
+    number: int
+
+    def put(self, report: tuple[int, Mapping[str, float]]) -> None:
+        """Pass on (epoch, metrics)."""
+        self.queue.put((self.number, *report))
+
+
+def search(
+    rows: Examples,
+    training: TrainingSpec,
+    spec: SearchSpec,
+    trials: Sequence[Trial],
+    *,
+    time_zone: str = "UTC",
+    code: CodePackage | None = None,
+    on_trial: OnTrial,
+) -> tuple[TrialResult, ...]:
+    """Return what each trial came to, compared on the latest of the training rows.
+
+    Parameters
+    ----------
+    on_trial
+        Hears of each trial's epochs (from 0) and their metrics while the search runs.
+
+    Raises
+    ------
+    RaypipeError
+        When there is nothing to learn from, or every trial failed.
+    """
+    outer = cut_of(rows, training.split.validation)
+    inner = cut_of(rows, spec.hold_out, before=outer)
+    profile, _ = profile_of(rows, inner)
+    transforms = fit(profile, rows.columns, time_zone)
+    matrices = matrices_of(rows, inner, transforms)
+    held_out = ray.put(held_out_of(rows, inner, outer, transforms))
+    found = Reports(trials, on_trial)
+    queue = Queue(actor_options={"num_cpus": 0})
+    work = Work(training.model, len(transforms.inputs), training.seed, code, queue, held_out)
+    with ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(found.listen, queue)
+        try:
+            errors = _run_trials(trials, spec, training, work, matrices, rows.store, queue)
+        finally:
+            queue.put(None)
+    listening.result()
+    queue.shutdown()
+    return _results(trials, training, found.by_number, errors)
+
+
+def _run_trials(
+    trials: Sequence[Trial],
+    spec: SearchSpec,
+    training: TrainingSpec,
+    work: Work,
+    matrices: ray.data.Dataset,
+    store: Store,
+    reports: Queue,
+) -> dict[int, str]:
+    """Return why trials failed, by number; those that ran have reported (number, epoch, metrics)."""
+    filesystem, path = store.filesystem(store.lake("checkpoints"))
+    models = {t.number: with_parameters(training.model, t.parameters) for t in trials}
+    options = {"work": work, "models": models, "training": training, "matrices": matrices, "reports": reports}
+    # None is Tune's own first-in, first-out.
+    scheduler: Any = None
+    if spec.scheduler == "asha":
+        epochs = max(m.epochs for m in models.values())
+        scheduler = ASHAScheduler(max_t=max(2, epochs), grace_period=max(1, epochs // 4), reduction_factor=3)
+    # Workers wait at each report until the controller looks; at its default of 2 s a short trial mostly waits.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+    trainable = tune.with_resources(tune.with_parameters(_run_trial, **options), {"CPU": _TRIAL_CPUS})
+    tuner = tune.Tuner(
+        trainable,
+        param_space={"number": tune.grid_search([t.number for t in trials])},
+        tune_config=tune.TuneConfig(
+            metric=spec.metric,
+            mode=spec.better,
+            scheduler=scheduler,
+            max_concurrent_trials=spec.concurrent,
+            reuse_actors=True,
+            time_budget_s=spec.budget.total_seconds(),
+        ),
+        run_config=tune.RunConfig(
+            name=f"search-{time.time_ns()}", storage_path=path, storage_filesystem=filesystem, verbose=0
+        ),
+    )
+    grid: Any = tuner.fit()
+    return {r.config["number"]: str(r.error) for r in grid if r.error and r.config}
+
+
+def _results(
+    trials: Sequence[Trial],
+    training: TrainingSpec,
+    reported: Mapping[int, Sequence[Mapping[str, float]]],
+    errors: Mapping[int, str],
+) -> tuple[TrialResult, ...]:
+    epochs = {t.number: with_parameters(training.model, t.parameters).epochs for t in trials}
+    results = tuple(_result(t, epochs[t.number], reported.get(t.number, ()), errors.get(t.number)) for t in trials)
+    if results and all(r.outcome == "failed" for r in results):
+        raise RaypipeError(
+            f"all {len(results)} trials of the search failed, the first with: {results[0].reason[-500:]}: correct "
+            "`search.space` or the model's code, or give `search.budget` more time"
+        )
+    return results
+
+
+def _run_trial(
+    config: dict[str, Any],
+    work: Work,
+    models: Mapping[int, Any],
+    training: TrainingSpec,
+    matrices: ray.data.Dataset,
+    reports: Queue,
+) -> None:
+    number = config["number"]
+    workers = training.workers
+    gpus = workers.gpus_per_worker
+    resources = {"CPU": workers.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+    loop: Any = train_share
+    run_config: Any = RunConfig
+    to_tune: Any = TuneReportCallback
+    trial_work = replace(work, model=models[number], progress=Numbered(reports, number))
+    TorchTrainer(
+        loop,
+        train_loop_config={"work": trial_work},
+        scaling_config=ScalingConfig(num_workers=workers.num, use_gpu=gpus > 0, resources_per_worker=resources),
+        run_config=run_config(
+            name=f"trial-{number}-{time.time_ns()}",
+            storage_path=str(tune.get_context().get_trial_dir()),
+            callbacks=[to_tune()],
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+        datasets={"train": matrices},
+        dataset_config=DataConfig(execution_options=ray.data.ExecutionOptions(preserve_order=True)),
+    ).fit()
+
+
+def _result(trial: Trial, epochs: int, reported: Sequence[Mapping[str, float]], error: str | None) -> TrialResult:
+    if error is not None:
+        return TrialResult(trial, "failed", tuple(reported), error.strip().splitlines()[-1])
+    if not reported:
+        return TrialResult(trial, "failed", (), "it reported nothing before the search's budget ended")
+    return TrialResult(trial, "finished" if len(reported) >= epochs else "stopped", tuple(reported))
+
+
+class Reports:
+    """What trials have reported, in order of epochs, and passed on to whoever listens."""
+
+    def __init__(self, trials: Sequence[Trial], on_trial: OnTrial) -> None:
+        self.by_number: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+        self._trials = {t.number: t for t in trials}
+        self._on_trial = on_trial
+
+    def listen(self, queue: Queue) -> None:
+        """Take reports until None comes."""
+        while (report := queue.get()) is not None:
+            number, epoch, metrics = report
+            # An epoch comes twice when its worker died and was started again.
+            del self.by_number[number][epoch:]
+            self.by_number[number].append(metrics)
+            self._on_trial(self._trials[number], epoch, metrics)
