@@ -87,7 +87,7 @@ class Bundle:
     transforms
         From columns to the module's matrix.
     profile
-        Of the training rows, to compare live rows with.
+        Of the training rows, to compare live rows with; of the scores on the validation rows under `profile.SCORE`.
     weights
         The module's state by name.
     example

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.odcs import load_contract
 from raypipe.contracts.source import SourceSpec
+from raypipe.drift.spec import MonitorSpec, TriggersSpec
 from raypipe.environment import EnvironmentSpec
 from raypipe.errors import ConfigError
 from raypipe.features.view import FeaturesSpec, LabelSpec
@@ -44,6 +45,8 @@ class PipelineSpec(Spec):
     search: SearchSpec | None = None
     validation: ValidationSpec
     release: ReleaseSpec = ReleaseSpec()
+    monitor: MonitorSpec = MonitorSpec()
+    triggers: TriggersSpec = TriggersSpec()
 
     @model_validator(mode="after")
     def _sources_exist(self) -> PipelineSpec:

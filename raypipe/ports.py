@@ -11,6 +11,7 @@ from raypipe.bundle import Bundle, Lineage
 from raypipe.config import Pipeline
 from raypipe.contracts.gate import GateEvidence
 from raypipe.decision import Decision
+from raypipe.drift.decide import Live
 from raypipe.rollout.decide import Observed
 from raypipe.rollout.state import Target
 from raypipe.snapshot import Snapshot
@@ -153,6 +154,9 @@ class Registry(Protocol):
     def version(self, name: str, number: str | None = None) -> tuple[ModelVersion, Status] | None:
         """Return a registered version, the newest by default, and its verdict; None when there is no such version."""
 
+    def metrics(self, name: str, number: str) -> Mapping[str, float | None]:
+        """Return what a version reached on its validation rows."""
+
     def champion(self, name: str) -> ModelVersion | None:
         """Return the version that the alias `champion` names."""
 
@@ -200,6 +204,51 @@ class Ledger(Protocol):
         evidence: Mapping[str, object],
     ) -> Decision:
         """Commit the decision that follows `previous`."""
+
+
+class Predictions(Protocol):
+    """What was answered, and what became of it."""
+
+    def live(self, pipeline: Pipeline, version: str, bundle: Bundle, since: datetime, until: datetime) -> Live:
+        """Return what a version answered in a window, with the labels that are known by now."""
+
+
+class Jobs(Protocol):
+    """Jobs of the cluster."""
+
+    def running(self, name: str) -> str | None:
+        """Return a retraining of this model that has not ended; None when there is none."""
+
+    def submit(self, job_id: str, config: str) -> None:
+        """Start a retraining under this id; one that is known already is not started twice."""
+
+
+class MonitorPorts(Protocol):
+    """What the monitor acts on."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """Are looked at."""
+
+    @property
+    def registry(self) -> Registry:
+        """Names the champion and what it promised."""
+
+    @property
+    def bundles(self) -> Bundles:
+        """Hold the reference."""
+
+    @property
+    def decisions(self) -> Ledger:
+        """Is the truth."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """Retrain."""
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """Tells the wall time."""
 
 
 class ReleasePorts(Protocol):

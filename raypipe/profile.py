@@ -25,6 +25,8 @@ from raypipe.columns import Column, ColumnType, column_type
 KLL_K = 2000
 # Exact up to 0.75 * 2**12 = 3072 distinct values, an estimate with known bounds above.
 LG_MAX_VALUES = 12
+# The name under which a profile holds a model's scores; no column of a table is called so.
+SCORE = "@score"
 
 
 @dataclass(frozen=True, slots=True)

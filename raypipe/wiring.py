@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from raypipe.adapters.ray_session import authenticate, connect_ray
 from raypipe.environment import Endpoints
-from raypipe.ports import Backends, Ledger, Registry, Traffic
+from raypipe.ports import Backends, Bundles, Jobs, Ledger, Predictions, Registry, Traffic
 
 
 @contextmanager
@@ -60,6 +60,39 @@ def releasing(where: Endpoints) -> Releasing:
         registry=MlflowRegistry(where.mlflow_uri),
         traffic=ServeTraffic(control, where, bundles.uri, bundles.get),
         decisions=Decisions(store),
+        now=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """Fulfils `ports.MonitorPorts`, and needs no Ray cluster to be joined."""
+
+    predictions: Predictions
+    registry: Registry
+    bundles: Bundles
+    decisions: Ledger
+    jobs: Jobs
+    now: Callable[[], datetime]
+
+
+def monitoring(where: Endpoints, env: str | None) -> Monitoring:
+    """Return what the monitor acts on; `env` names the environment for the runs that it starts."""
+    authenticate(where)
+    from raypipe.adapters.jobs_ray import RayJobs
+    from raypipe.adapters.lake.bundles import LakeBundles
+    from raypipe.adapters.lake.decisions import Decisions
+    from raypipe.adapters.lake.store import Store
+    from raypipe.adapters.live import LivePredictions
+    from raypipe.adapters.registry_mlflow import MlflowRegistry
+
+    store = Store(where.store)
+    return Monitoring(
+        predictions=LivePredictions(store),
+        registry=MlflowRegistry(where.mlflow_uri),
+        bundles=LakeBundles(store),
+        decisions=Decisions(store),
+        jobs=RayJobs(where.dashboard_url, where.ray_token, env),
         now=now,
     )
 

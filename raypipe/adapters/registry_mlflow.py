@@ -192,6 +192,14 @@ class MlflowRegistry:
         chosen = found[int(number) if number is not None else max(found)]
         return ModelVersion(name, str(chosen.version), chosen.tags[BUNDLE]), Status(chosen.tags[VERDICT])
 
+    def metrics(self, name: str, number: str) -> Mapping[str, float | None]:
+        """Return what a version reached on its validation rows; empty where its run does not say."""
+        with self._translated():
+            run_id = self._client.get_model_version(name, number).run_id
+            kept: str = self._client.get_run(run_id).data.tags.get("raypipe.metrics", "{}") if run_id else "{}"
+        found: dict[str, float | None] = json.loads(kept)
+        return found
+
     def champion(self, name: str) -> ModelVersion | None:
         """Return the version that the alias `champion` names."""
         with self._translated():

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -135,7 +135,8 @@ class RayTrainer:
             lineage=lineage,
             code=pipeline.code,
         )
-        return bundle, dict(evaluate(rows, bundle, trained.cut).metrics)
+        found = evaluate(rows, bundle, trained.cut)
+        return replace(bundle, profile=bundle.profile.merge(found.scores)), dict(found.metrics)
 
     def search(
         self, pipeline: Pipeline, examples: Snapshot, trials: Sequence[Trial], on_trial: OnTrial

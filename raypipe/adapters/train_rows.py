@@ -24,7 +24,7 @@ from raypipe.bundle import Bundle, digest_of, pack, unpack
 from raypipe.columns import Column, column_type
 from raypipe.errors import RaypipeError
 from raypipe.features.transforms import TransformState
-from raypipe.profile import Profile
+from raypipe.profile import SCORE, Profile
 from raypipe.stats.metrics import binary_metrics
 from raypipe.training.split import cut_at, training_rows, validation_rows
 from raypipe.training.validation import Scored
@@ -81,11 +81,14 @@ class Evaluation:
         Labelled rows, and those whose label is 1.
     metrics
         By name; None where nothing can be told.
+    scores
+        Profile of the scores: what live ones are compared with.
     """
 
     rows: int
     positives: int
     metrics: Mapping[str, float | None]
+    scores: Profile
 
 
 def evaluate(examples: Examples, bundle: Bundle, cut: datetime) -> Evaluation:
@@ -100,7 +103,8 @@ def evaluate(examples: Examples, bundle: Bundle, cut: datetime) -> Evaluation:
     parts = sorted(map_tasks(score, examples.uris), key=lambda part: part[0])
     labels = np.concatenate([part[1] for part in parts])
     scores = np.concatenate([part[2] for part in parts])
-    return Evaluation(len(labels), int(labels.sum()), binary_metrics(labels, scores, bundle.threshold))
+    profile = Profile.of(pa.table({SCORE: pa.array(scores)}))
+    return Evaluation(len(labels), int(labels.sum()), binary_metrics(labels, scores, bundle.threshold), profile)
 
 
 def cut_of(examples: Examples, validation_rate: float, before: datetime | None = None) -> datetime:

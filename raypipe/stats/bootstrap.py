@@ -92,6 +92,25 @@ def paired_difference(
     return Difference(measured[0], measured[1], float(lower), float(upper), n)
 
 
+def interval_of(
+    metric: str, labels: Floats, scores: Floats, *, confidence: float = 0.95, draws: int = 500, seed: int = 0
+) -> tuple[float, float, float] | None:
+    """Return a metric and the bounds of its percentile interval; None where it cannot be told on these rows."""
+    value = binary_metrics(labels, scores, 0.5)[metric]
+    if value is None:
+        return None
+    measure = _measure(metric, labels, scores, 0.5)
+    random = np.random.default_rng(seed)
+    n = len(labels)
+    weights = (
+        random.multinomial(n, np.full(n, 1 / n), size=min(_AT_ONCE, draws - start)).astype(np.float64)
+        for start in range(0, draws, _AT_ONCE)
+    )
+    tail = (1 - confidence) / 2
+    lower, upper = np.nanquantile(np.concatenate([measure(w) for w in weights]), [tail, 1 - tail])
+    return value, float(lower), float(upper)
+
+
 def weighted_auc(labels: Floats, scores: Floats) -> _Measure:
     """Return a function of row weights (draws, n) that gives the AUC of each draw; NaN where a class is missing."""
     order = np.argsort(scores, kind="stable")

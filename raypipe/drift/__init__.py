@@ -1,0 +1,1 @@
+"""Whether what arrives still looks like what was learned from, and what follows from that. Pure."""

@@ -1,0 +1,119 @@
+"""One look at what was answered: judge it, decide, record, and start a retraining where that was decided.
+
+A decision to fire is recorded before the job is submitted under an id made of its generation, so a monitor that was
+killed in between submits it at its next tick, and never twice. Does not know how drift is measured or where jobs run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from raypipe.config import Pipeline
+from raypipe.decision import Decision
+from raypipe.drift.decide import Judged, Live, decide, judge_live
+from raypipe.errors import ConfigError
+from raypipe.ports import MonitorPorts
+from raypipe.telemetry import event
+from raypipe.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one look came to.
+
+    Parameters
+    ----------
+    version
+        The champion that was looked at.
+    live
+        What it answered.
+    findings
+        On each input, the score and the quality.
+    decision
+        What was recorded: fire or hold.
+    """
+
+    version: str
+    live: Live
+    findings: tuple[Finding, ...]
+    decision: Decision
+
+
+def stream_of(name: str) -> str:
+    """Return the name of a model's monitor stream."""
+    return f"monitor/{name}"
+
+
+def tick(
+    pipeline: Pipeline, config: str, on: MonitorPorts, since: datetime | None = None, until: datetime | None = None
+) -> Tick:
+    """Return what a look at the champion's predictions came to; afterwards it is recorded, and acted on.
+
+    Parameters
+    ----------
+    config
+        The pipeline file, for the runs that it starts.
+    since, until
+        The window; by default the file's, up to now.
+
+    Raises
+    ------
+    ConfigError
+        When there is no champion to look at.
+    GenerationMoved
+        When another monitor decided at the same time.
+    """
+    spec = pipeline.spec
+    stream = stream_of(spec.name)
+    past = on.decisions.stream(stream)
+    fired = [d for d in past if d.what == "fire"]
+    if fired:
+        # Whoever decided it may have been killed before the job was submitted.
+        on.jobs.submit(job_of(fired[-1]), config)
+    champion = on.registry.champion(spec.name)
+    if champion is None:
+        raise ConfigError(f"model {spec.name!r} has no champion to monitor: `raypipe run {config}` releases one")
+    ends = until or on.now()
+    bundle = on.bundles.get(champion.digest)
+    live = on.predictions.live(pipeline, champion.version, bundle, since or ends - spec.monitor.window, ends)
+    expected = on.registry.metrics(spec.name, champion.version).get(spec.monitor.quality.metric)
+    findings = judge_live(live, bundle.profile, expected, spec.monitor)
+    judged = decide(
+        findings,
+        live,
+        spec.triggers,
+        quality=spec.monitor.quality.metric,
+        last_fired_at=fired[-1].at if fired else None,
+        running=on.jobs.running(spec.name),
+        now=on.now(),
+    )
+    decision = _record(stream, past[-1] if past else None, judged, live, findings, on)
+    if decision.what == "fire":
+        on.jobs.submit(job_of(decision), config)
+    return Tick(champion.version, live, findings, decision)
+
+
+def job_of(decision: Decision) -> str:
+    """Return the id of the job that a decision to fire starts."""
+    return f"retrain-{decision.stream.partition('/')[2]}-{decision.generation}"
+
+
+def _record(
+    stream: str, previous: Decision | None, judged: Judged, live: Live, findings: tuple[Finding, ...], on: MonitorPorts
+) -> Decision:
+    seen = [{"rule": f.rule, "status": str(f.status), "observed": f.observed, "limit": f.limit} for f in findings]
+    evidence: dict[str, object] = {
+        "version": live.version,
+        "since": live.since.isoformat(),
+        "until": live.until.isoformat(),
+        "rows": live.rows,
+        "labels": len(live.labels),
+        "findings": json.loads(json.dumps(seen)),
+    }
+    decision = on.decisions.record(
+        previous, stream=stream, at=on.now(), who="monitor", what=judged.what, why=judged.why, evidence=evidence
+    )
+    event("monitor", f"{judged.what}: {judged.why}", generation=decision.generation)
+    return decision

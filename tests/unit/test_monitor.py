@@ -1,0 +1,100 @@
+"""A look is decided and recorded once, and what it decided is started once, wherever it is killed."""
+
+import contextlib
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from lives import NOW, REFERENCE, live
+from test_release import Ledger
+
+from raypipe.drift.spec import MonitorSpec, TriggersSpec
+from raypipe.errors import ConfigError
+from raypipe.monitor import tick
+from raypipe.ports import ModelVersion
+
+PIPELINE = SimpleNamespace(spec=SimpleNamespace(name="m", monitor=MonitorSpec(), triggers=TriggersSpec()))
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class World:
+    def __init__(self, champion=True, **how):
+        self.ledger, self.jobs_, self.ended = Ledger(), [], set()
+        self.found, self.now_ = live(**how), NOW
+        self.champion_ = ModelVersion("m", "1", "aa") if champion else None
+
+    def champion(self, name):
+        return self.champion_
+
+    def metrics(self, name, number):
+        return {"auc": 0.65}
+
+    def get(self, digest):
+        return SimpleNamespace(profile=REFERENCE)
+
+    def live(self, pipeline, version, bundle, since, until):
+        return self.found
+
+    def running(self, name):
+        return next((j for j in self.jobs_ if j not in self.ended), None)
+
+    def submit(self, job_id, config):
+        if job_id not in self.jobs_:
+            self.jobs_.append(job_id)
+
+    def ports(self, **replaced):
+        ours = dict.fromkeys(("predictions", "registry", "bundles", "jobs"), self)
+        return SimpleNamespace(**{**ours, "decisions": self.ledger, "now": lambda: self.now_, **replaced})
+
+    @property
+    def words(self):
+        return [d.what for d in self.ledger.stream("monitor/m")]
+
+
+def test_a_look_without_a_reason_is_recorded_and_starts_nothing():
+    world = World()
+    assert tick(PIPELINE, "p.yaml", world.ports()).decision.what == "hold"
+    assert (world.words, world.jobs_) == (["hold"], [])
+
+
+def test_a_reason_starts_one_retraining_and_only_one_while_it_runs():
+    world = World(score_shift=1)
+    tick(PIPELINE, "p.yaml", world.ports())
+    tick(PIPELINE, "p.yaml", world.ports())
+    world.now_ += timedelta(days=2)
+    tick(PIPELINE, "p.yaml", world.ports())
+    assert (world.words, world.jobs_) == (["fire", "hold", "hold"], ["retrain-m-1"])
+    world.ended.add("retrain-m-1")
+    tick(PIPELINE, "p.yaml", world.ports())
+    assert world.jobs_ == ["retrain-m-1", "retrain-m-4"]
+
+
+@pytest.mark.parametrize("call", range(1, 4))
+def test_killed_at_any_call_and_looked_again_there_is_one_decision_to_fire_and_one_job(call):
+    world = World(score_shift=1)
+    calls = 0
+
+    def dying(method):
+        def wrapped(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise Killed
+            return method(*args, **kwargs)
+
+        return wrapped
+
+    mortal = SimpleNamespace(stream=world.ledger.stream, record=dying(world.ledger.record))
+    jobs = SimpleNamespace(running=world.running, submit=dying(world.submit))
+    with contextlib.suppress(Killed):
+        tick(PIPELINE, "p.yaml", world.ports(decisions=mortal, jobs=jobs))
+    tick(PIPELINE, "p.yaml", world.ports())
+    assert (world.words.count("fire"), world.jobs_) == (1, ["retrain-m-1"])
+
+
+def test_without_a_champion_it_says_what_to_do():
+    with pytest.raises(ConfigError, match="no champion to monitor"):
+        tick(PIPELINE, "p.yaml", World(champion=False).ports())
