@@ -22,10 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## install into .venv
 
-demo: setup ## the main path on real flights: platform up, land, run, a curl that works
-	@$(BIN)/raypipe up
-	@$(BIN)/python configs/flights/land.py --from 2013-01-01 --to 2013-03-31 --faults
-	@$(BIN)/raypipe run configs/flights/pipeline.yaml
+demo: setup ## the whole loop on real flights, about 6 minutes; FAST=1 for a small one
+	@$(BIN)/python configs/flights/demo.py $(if $(FAST),--fast)
 	@echo && echo "Stop everything with: make down"
 
 test: setup check ## lint, types, import contracts, then every test (e2e beside the others)

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("raypipe.cli.platform", "Start what the environment file says is embedded; repair what died."),
     "status": ("raypipe.cli.platform", "Show every part: state, address, process, ports. Exit 0 when all are up."),
     "down": ("raypipe.cli.platform", "End every process that `up` started, and nothing else."),
+    "ingest": ("raypipe.cli.ingest", "Ingest what has landed, and nothing else."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),
     "monitor": ("raypipe.cli.monitor", "Compare what was answered with what was learned; retrain when it must be."),
     "run": ("raypipe.cli.run", "Ingest, build features, train, validate, register and release."),

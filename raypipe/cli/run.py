@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -14,6 +15,7 @@ from rich.table import Table
 from raypipe.config import Pipeline, load
 from raypipe.environment import Endpoints, endpoints, home
 from raypipe.pipeline import RunResult
+from raypipe.ports import Ingested
 
 app = typer.Typer()
 
@@ -52,22 +54,27 @@ def execute(config: Path, env: str | None, overrides: list[str]) -> int:
     return result.exit_code
 
 
-def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:
-    console = Console(highlight=False)
-    table = Table(title=f"raypipe run {pipeline.spec.name}", title_justify="left", box=None)
+def ingest_table(console: Console, title: str, ingested: Mapping[str, Ingested]) -> None:
+    """Print what became of each source: rows in, and why rows were refused."""
+    table = Table(title=title, title_justify="left", box=None)
     for column in ("source", "rows in", "accepted", "dead letters", "duplicates", "gate"):
         text = column in ("source", "gate")
         # A number or a verdict is never cut short where there is no terminal to be wide enough.
         table.add_column(column, justify="left" if text else "right", no_wrap=column != "source", overflow="fold")
-    for name, i in result.ingested.items():
+    for name, i in ingested.items():
         e = i.evidence
         table.add_row(
             name, f"{e.rows:,}", f"{e.accepted:,}", f"{e.dead_letters:,}", f"{e.duplicates:,}", str(i.verdict.status)
         )
     console.print(table)
-    for name, i in result.ingested.items():
+    for name, i in ingested.items():
         for reason, rows in i.evidence.by_reason:
             console.print(f"  {name}: {rows:,} x {reason}")
+
+
+def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:
+    console = Console(highlight=False)
+    ingest_table(console, f"raypipe run {pipeline.spec.name}", result.ingested)
     if result.trained and result.trained.trials:
         outcomes = Counter(t.outcome for t in result.trained.trials)
         console.print("trials: " + ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items()))
