@@ -10,6 +10,7 @@ from typing import Protocol
 from raypipe.bundle import Bundle, Lineage
 from raypipe.config import Pipeline
 from raypipe.contracts.gate import GateEvidence
+from raypipe.contracts.halt import Resolution
 from raypipe.decision import Decision
 from raypipe.drift.decide import Live
 from raypipe.rollout.decide import Observed
@@ -76,8 +77,8 @@ class ModelVersion:
 class Ingestor(Protocol):
     """Brings what has landed into the lake."""
 
-    def ingest(self, pipeline: Pipeline) -> dict[str, Ingested]:
-        """Return what became of each source, by name."""
+    def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
+        """Return what became of each source, by name; first, a halted manifest is let in or skipped by `resolution`."""
 
 
 class FeatureBuilder(Protocol):
@@ -153,6 +154,12 @@ class Registry(Protocol):
 
     def version(self, name: str, number: str | None = None) -> tuple[ModelVersion, Status] | None:
         """Return a registered version, the newest by default, and its verdict; None when there is no such version."""
+
+    def findings(self, name: str, number: str) -> Sequence[Mapping[str, object]]:
+        """Return the findings of a version's verdict, the worst first."""
+
+    def run_of(self, name: str, number: str) -> str:
+        """Return the id of the tracked run that a version came from."""
 
     def metrics(self, name: str, number: str) -> Mapping[str, float | None]:
         """Return what a version reached on its validation rows."""

@@ -2,27 +2,21 @@
 
 Per source: the manifest is committed; its objects are staged (read, checked, split: files that no reader sees);
 keys alone are compared to find duplicates; only files that hold duplicates are written again; the gate judges; then
-the dead letters and the events are committed under the manifest's generation, and the decision is recorded. All
-sources share the Ray Data runs. Does not know what the rows are for.
+the dead letters and the events are committed under the manifest's generation, and the decision is recorded. A manifest
+that the gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the Ray Data runs. Does not
+know what the rows are for.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 
-from raypipe.adapters.ingest_stage import (
-    Deduplicate,
-    Rewrite,
-    Stage,
-    Staged,
-    deduplicate,
-    rewrite,
-    stage,
-)
+from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
+from raypipe.adapters.ingest_stage import Staged, stage, stagings
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.files import DataFile, WrittenFile
@@ -31,29 +25,46 @@ from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.adapters.ray_map import map_tasks
 from raypipe.config import Pipeline
+from raypipe.contracts import halt
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence, judge
+from raypipe.contracts.halt import Course, Resolution
 from raypipe.contracts.source import SourceSpec
+from raypipe.decision import Decision
 from raypipe.errors import RaypipeError
 from raypipe.ports import Ingested
 from raypipe.telemetry import event
 from raypipe.verdict import Finding, Status, Verdict
 
-_BIN_BYTES = 32_000_000  # about 100 ms of reading and checking a task
-_BIN_OBJECTS = 64
-_BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
-
 
 @dataclass(slots=True)
 class _Work:
+    """One source: the manifest that is open, what is to be done with it, and what came of that."""
+
     name: str
     stream: str
     spec: SourceSpec
     contract: Contract
-    manifest: Sequence[ManifestEntry]
+    manifest: Sequence[ManifestEntry] = ()
+    course: Course = Course.JUDGE
+    said: Decision | None = None
     staged: list[Staged] = field(default_factory=list)
     files: list[WrittenFile] = field(default_factory=list)
     evidence: GateEvidence = field(default_factory=GateEvidence)
+
+    @property
+    def generation(self) -> int:
+        return self.manifest[0].generation
+
+    @property
+    def basis(self) -> dict[str, object]:
+        return halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
+        judged = judge(self.evidence, self.spec.halt_when, self.name)
+        return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
 
 
 class RayIngestor:
@@ -65,53 +76,92 @@ class RayIngestor:
         self._manifests = Manifests(store)
         self._decisions = Decisions(store)
 
-    def ingest(self, pipeline: Pipeline) -> dict[str, Ingested]:
+    def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
         """Return what became of each source; afterwards everything that had landed is in the lake, or refused.
+
+        Parameters
+        ----------
+        resolution
+            What a person decides about a halted manifest; recorded before anything is read.
 
         Raises
         ------
+        ConfigError
+            When there is no such halted manifest.
         Unavailable, AccessDenied
             When the store does not answer or refuses; nothing is lost, and the next run continues.
         GenerationMoved
-            When another run ingests the same source at the same time.
+            When another run ingests the same source, or another person decided, at the same time.
         """
-        works = []
-        for name, spec in pipeline.spec.sources.items():
-            stream, contract = f"ingest/{name}", pipeline.contracts[name]
-            works.append(_Work(name, stream, spec, contract, self._manifest(stream, name, spec, contract)))
-        open_works = [w for w in works if w.manifest]
-        self._stage_all(open_works)
-        for work in open_works:
+        if resolution:
+            self._resolve([self._unfinished(w) for w in _works(pipeline)], resolution)
+        works = [self._opened(w) for w in _works(pipeline)]
+        read = [w for w in works if w.manifest and w.course is not Course.WAIT]
+        self._stage_all(read)
+        for work in read:
             work.evidence = reduce(GateEvidence.merge, (s.evidence for s in work.staged), GateEvidence())
-        self._deduplicate_all([w for w in open_works if _judge(w).lets_pass])
+        self._deduplicate_all([w for w in read if w.verdict.lets_pass])
         return {w.name: self._conclude(w) for w in works}
 
-    def _manifest(self, stream: str, name: str, spec: SourceSpec, contract: Contract) -> tuple[ManifestEntry, ...]:
-        """Return the manifest to execute: an unfinished one before a new one, empty when nothing new has landed."""
-        past = self._manifests.read(stream)
+    def _resolve(self, works: Sequence[_Work], how: Resolution) -> None:
+        halted = {w.name: w.said for w in works if w.course is Course.WAIT and w.said}
+        streams = {w.name: self._decisions.stream(w.stream) for w in works}
+        source = halt.chosen(how, halted, streams)
+        if (last := halted.get(source)) is None:
+            return  # it was decided so before, by a run that was killed since
+        self._decisions.record(
+            last,
+            stream=last.stream,
+            at=self._clock(),
+            who=how.who,
+            what=how.what,
+            why=how.why,
+            evidence=json.loads(last.evidence),
+        )
+        event("ingest", f"{source}: generation {how.generation} is decided: {how.what}, {how.why}")
+
+    def _unfinished(self, work: _Work) -> _Work:
+        """Return the work with the manifest that an earlier run left open, if there is one."""
+        past = self._manifests.read(work.stream)
         last = past[-1].generation if past else 0
-        events = events_table(self._store, name, contract)
+        if events_table(self._store, work.name, work.contract).generation(work.stream) >= last:
+            return work
+        opened = replace(work, manifest=tuple(e for e in past if e.generation == last))
+        opened.course, opened.said = halt.course(self._decisions.stream(work.stream), opened.basis)
+        return opened
+
+    def _opened(self, work: _Work) -> _Work:
+        """Return the work with the manifest to execute: an unfinished one before a new one."""
+        events = events_table(self._store, work.name, work.contract)
         events.refuse_other_columns()
-        if events.generation(stream) < last:
-            event("ingest", f"{name}: going on with manifest {last}, which an earlier run left unfinished")
-            return tuple(e for e in past if e.generation == last)
+        open_ = self._unfinished(work)
+        match open_.course if open_.manifest else None:
+            case Course.SKIP:
+                self._commit(open_)
+                event("ingest", f"{work.name}: manifest {open_.generation} is skipped, as was decided")
+            case Course.WAIT:
+                return open_
+            case Course.JUDGE | Course.LET_IN:
+                said = "which was let in" if open_.course is Course.LET_IN else "which an earlier run left unfinished"
+                event("ingest", f"{work.name}: going on with manifest {open_.generation}, {said}")
+                return open_
+        past = self._manifests.read(work.stream)
+        last = past[-1].generation if past else 0
         if last:
-            self._record_committed(stream, last, contract, events)
+            self._record_committed(work, last, events)
         seen = {(e.uri, e.etag) for e in past}
-        listed = [(o, feed.format) for feed in spec.feeds for o in self._store.listing(feed.uri)]
+        listed = [(o, feed.format) for feed in work.spec.feeds for o in self._store.listing(feed.uri)]
         new = [(o, f) for o, f in listed if (o.uri, o.etag) not in seen]
-        if not new:
-            if not past:
-                raise RaypipeError(
-                    f"source `{name}` is empty: nothing has landed under "
-                    f"{', '.join(f.uri for f in spec.feeds)}: land data there, or correct `sources.{name}.feeds`",
-                    source=name,
-                )
-            return ()
-        return self._manifests.commit(stream, last + 1, new, self._clock())
+        if not new and not past:
+            raise RaypipeError(
+                f"source `{work.name}` is empty: nothing has landed under "
+                f"{', '.join(f.uri for f in work.spec.feeds)}: land data there, or correct `sources.{work.name}.feeds`",
+                source=work.name,
+            )
+        return replace(work, manifest=self._manifests.commit(work.stream, last + 1, new, self._clock()) if new else ())
 
     def _stage_all(self, works: Sequence[_Work]) -> None:
-        tasks = [Stage(self._store, w.name, w.contract, tuple(entries)) for w in works for entries in _bins(w.manifest)]
+        tasks = [task for w in works for task in stagings(self._store, w.name, w.contract, w.manifest)]
         by_name = {w.name: w for w in works}
         for done, staged in enumerate(map_tasks(stage, tasks), start=1):
             by_name[staged.source].staged.append(staged)
@@ -123,7 +173,7 @@ class RayIngestor:
             work.files = [f for s in work.staged for f in s.accepted]
 
     def _deduplicate_all(self, works: Sequence[_Work]) -> None:
-        tasks = [task for work in works for task in self._key_tasks(work)]
+        tasks = [task for w in works for task in comparisons(self._store, w.name, w.contract, w.files, self._known(w))]
         drops: dict[tuple[str, str], list[int]] = {}
         for source, found in map_tasks(deduplicate, tasks):
             for path, row in found:
@@ -140,18 +190,8 @@ class RayIngestor:
             work.files = [f for f in kept if f is not None]
             work.evidence = work.evidence.without_duplicates(duplicates)
 
-    def _key_tasks(self, work: _Work) -> list[Deduplicate]:
-        if not work.files:
-            return []
-        existing = _within(work, events_table(self._store, work.name, work.contract).files())
-        rows = sum(f.rows for f in work.files) + sum(f.rows for f in existing)
-        buckets = -(-rows // _BUCKET_ROWS)
-        objects = tuple(e.uri for e in work.manifest)
-        staged = tuple(f.path for f in work.files)
-        known = tuple(f.uri for f in existing)
-        return [
-            Deduplicate(self._store, work.name, staged, known, objects, bucket, buckets) for bucket in range(buckets)
-        ]
+    def _known(self, work: _Work) -> list[DataFile]:
+        return _within(work, events_table(self._store, work.name, work.contract).files()) if work.files else []
 
     def _conclude(self, work: _Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
@@ -160,17 +200,23 @@ class RayIngestor:
             verdict = Verdict(Status.NOT_APPLICABLE, (nothing,))
             event("ingest", f"{work.name}: nothing new")
             return Ingested(work.name, table.snapshot(), verdict, GateEvidence())
-        verdict = _judge(work)
+        if work.course is Course.WAIT and work.said:
+            verdict = halt.waiting(work.name, work.said)
+            event("ingest", f"{work.name}: generation {work.generation} is still halted and was not read")
+            return Ingested(work.name, table.snapshot(), verdict, halt.counts_of(json.loads(work.said.evidence)))
+        verdict = work.verdict
         # Objects without a row are done with, though the run stops: kept open they would block all that come later.
         if verdict.status is not Status.HALTED:
             self._commit(work)
-        self._record(work, verdict)
+        self._record(work, halt.HALT if verdict.status is Status.HALTED else halt.ACCEPT, verdict.sentence())
         counts = work.evidence
         event(
             "ingest",
             f"{work.name}: {counts.rows:,} rows in = {counts.accepted:,} accepted + {counts.dead_letters:,} dead "
             f"letters + {counts.duplicates:,} duplicates, {verdict.status}",
         )
+        if verdict.status is Status.HALTED:
+            verdict = replace(verdict, findings=(*verdict.findings, halt.ways_out(work.name, work.generation)))
         return Ingested(work.name, table.snapshot(), verdict, counts)
 
     def _commit(self, work: _Work) -> None:
@@ -182,8 +228,7 @@ class RayIngestor:
                 "please report this",
                 source=work.name,
             )
-        stream = work.stream
-        generation = work.manifest[0].generation
+        stream, generation = work.stream, work.generation
         letters = dead_letters_table(self._store)
         if letters.generation(stream) < generation:
             refused = [s.refused for s in work.staged if s.refused is not None]
@@ -191,30 +236,26 @@ class RayIngestor:
         events = events_table(self._store, work.name, work.contract)
         events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": _plain(counts)})
 
-    def _record(self, work: _Work, verdict: Verdict) -> None:
-        what = "halt" if verdict.status is Status.HALTED else "accept"
-        generation = work.manifest[0].generation
-        self._decide(work.stream, generation, work.contract, work.evidence, what, verdict.sentence())
-
-    def _record_committed(self, stream: str, generation: int, contract: Contract, events: LakeTable) -> None:
-        """Record the decision of a generation whose run was killed between its commit and its decision."""
-        past = self._decisions.stream(stream)
-        if past and json.loads(past[-1].evidence)["manifest"] >= generation:
-            return
-        counts = _counts(events.metadata(stream) or {})
-        self._decide(stream, generation, contract, counts, "accept", "committed by a run that ended before it said so")
-
-    def _decide(
-        self, stream: str, generation: int, contract: Contract, counts: GateEvidence, what: str, why: str
-    ) -> None:
-        past = self._decisions.stream(stream)
-        last = past[-1] if past else None
-        evidence = {"manifest": generation, "contract": contract.digest, **_plain(counts)}
-        if last and last.what == what and json.loads(last.evidence) == evidence:
-            return  # the same halt of the same manifest is one decision, however often it is tried
+    def _record(self, work: _Work, what: str, why: str) -> None:
+        past = self._decisions.stream(work.stream)
         self._decisions.record(
-            last, stream=stream, at=self._clock(), who="ingest", what=what, why=why, evidence=evidence
+            past[-1] if past else None,
+            stream=work.stream,
+            at=self._clock(),
+            who="ingest",
+            what=what,
+            why=why,
+            evidence={**work.basis, **_plain(work.evidence)},
         )
+
+    def _record_committed(self, work: _Work, generation: int, events: LakeTable) -> None:
+        """Record the decision of a generation whose run was killed between its commit and its decision."""
+        if halt.finished(self._decisions.stream(work.stream), generation):
+            return
+        entries = [e for e in self._manifests.read(work.stream) if e.generation == generation]
+        counts = halt.counts_of(_counts(events.metadata(work.stream) or {}))
+        committed = replace(work, manifest=entries, evidence=counts)
+        self._record(committed, halt.ACCEPT, "committed by a run that ended before it said so")
 
 
 def _plain(counts: GateEvidence) -> dict[str, object]:
@@ -223,28 +264,15 @@ def _plain(counts: GateEvidence) -> dict[str, object]:
     return plain
 
 
-def _counts(metadata: Mapping[str, object]) -> GateEvidence:
+def _counts(metadata: Mapping[str, object]) -> Mapping[str, object]:
     kept = metadata["counts"]
     if not isinstance(kept, dict):
         raise TypeError(f"the commit's counts are {kept!r}, expected a mapping")
-    return GateEvidence(**{**kept, "by_reason": tuple((str(r), int(n)) for r, n in kept["by_reason"])})
+    return kept
 
 
-def _judge(work: _Work) -> Verdict:
-    return judge(work.evidence, work.spec.halt_when, work.name)
-
-
-def _bins(manifest: Sequence[ManifestEntry]) -> list[list[ManifestEntry]]:
-    """Split a manifest into runs of neighbouring objects, each about one task's worth."""
-    bins: list[list[ManifestEntry]] = []
-    size = 0
-    for entry in manifest:
-        if not bins or size + entry.size_bytes > _BIN_BYTES or len(bins[-1]) == _BIN_OBJECTS:
-            bins.append([])
-            size = 0
-        bins[-1].append(entry)
-        size += entry.size_bytes
-    return bins
+def _works(pipeline: Pipeline) -> list[_Work]:
+    return [_Work(n, f"ingest/{n}", spec, pipeline.contracts[n]) for n, spec in pipeline.spec.sources.items()]
 
 
 def _within(work: _Work, files: Sequence[DataFile]) -> list[DataFile]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from raypipe.cli import operator
 from raypipe.config import load
 from raypipe.environment import Endpoints, endpoints, home
 from raypipe.errors import ConfigError
@@ -99,7 +98,7 @@ def abort(model: Model, reason: Reason, env: Env = None) -> None:
     from raypipe import release
 
     name = _name(model)
-    _say(name, release.abort(name, _ports(env), who=_who(), why=reason))
+    _say(name, release.abort(name, _ports(env), who=operator(), why=reason))
 
 
 @app.command()
@@ -108,7 +107,7 @@ def undo(model: Model, reason: Reason, env: Env = None) -> None:
     from raypipe import release
 
     name = _name(model)
-    _say(name, release.undo(name, _ports(env), who=_who(), why=reason))
+    _say(name, release.undo(name, _ports(env), who=operator(), why=reason))
 
 
 @app.command()
@@ -117,7 +116,7 @@ def resume(model: Model, reason: Reason, env: Env = None) -> None:
     from raypipe import release
 
     name = _name(model)
-    _say(name, release.resume(name, _ports(env), who=_who(), why=reason))
+    _say(name, release.resume(name, _ports(env), who=operator(), why=reason))
 
 
 def _ports(env: str | None) -> Releasing:
@@ -130,10 +129,6 @@ def _ports(env: str | None) -> Releasing:
 
 def _name(model: str) -> str:
     return load(model).spec.name if model.endswith((".yaml", ".yml")) else model
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _table(decisions: list[Decision], *, header: bool) -> Table:

@@ -76,6 +76,7 @@ class _Part:
     refused: pl.DataFrame
     broken: Mapping[str, int]
     nans: Mapping[str, int]
+    warned: Mapping[str, int]
 
 
 def _ordered(frames: list[pl.DataFrame], empty: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -97,6 +98,7 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
     work = part.frame.select(ROW, *((pl.col(n) if n in present else pl.lit(None)).alias(f"\0raw {n}") for n in names))
     rules: dict[str, pl.Expr] = {}
     nans: dict[str, pl.Expr] = {}
+    warned: dict[str, pl.Expr] = {}
     values: list[pl.Expr] = []
     for field in contract.fields:
         raw = f"\0raw {field.name}"
@@ -109,17 +111,25 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
         if parsed.nan is not None and not field.required:
             nans[field.name] = parsed.nan
         rules |= dict(_rules(field))
+        warned |= dict(_warned(field))
     work = work.with_columns(values)
     flags = work.select([e.fill_null(False).alias(r) for r, e in rules.items()])
-    counts = work.select([e.fill_null(False).sum().alias(n) for n, e in nans.items()])
+    nan_counts = _true(work, nans)
     broken = {r: int(flags[r].sum()) for r in flags.columns}
     broken = {r: n for r, n in broken.items() if n}
-    nan_counts = {n: int(counts[n][0]) for n in counts.columns}
     if not broken:
-        return _Part(work.select(ROW, *names), pl.DataFrame(schema=_REFUSED_PART), {}, nan_counts)
+        accepted = work.select(ROW, *names)
+        return _Part(accepted, pl.DataFrame(schema=_REFUSED_PART), {}, nan_counts, _true(accepted, warned))
     hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
     refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
-    return _Part(work.select(ROW, *names).filter(~hit), refused, broken, nan_counts)
+    accepted = work.select(ROW, *names).filter(~hit)
+    return _Part(accepted, refused, broken, nan_counts, _true(accepted, warned))
+
+
+def _true(rows: pl.DataFrame, flags: Mapping[str, pl.Expr]) -> dict[str, int]:
+    """Return how often each flag is true."""
+    counts = rows.select([e.fill_null(False).sum().alias(n) for n, e in flags.items()])
+    return {n: int(counts[n][0]) for n in counts.columns}
 
 
 def _rules(field: Field) -> Iterator[tuple[str, pl.Expr]]:
@@ -135,10 +145,23 @@ def _rules(field: Field) -> Iterator[tuple[str, pl.Expr]]:
         characters = value.str.len_chars()
         most = field.max_length if field.max_length is not None else 2**32 - 1
         yield f"length({field.name})", ~characters.is_between(field.min_length or 0, most)
-    if field.pattern is not None:
-        yield f"pattern({field.name})", ~value.str.contains(field.pattern)
-    if field.valid_values is not None:
-        yield f"valid_values({field.name})", ~value.is_in(list(field.valid_values))
+    yield from _listed(field.name, field.pattern, field.valid_values)
+
+
+def _warned(field: Field) -> Iterator[tuple[str, pl.Expr]]:
+    """Yield the same for the rules of severity `warning`."""
+    if field.warned.required:
+        yield f"required({field.name})", pl.col(field.name).is_null()
+    yield from _listed(field.name, field.warned.pattern, field.warned.valid_values)
+
+
+def _listed(
+    name: str, pattern: str | None, valid_values: tuple[str | int, ...] | None
+) -> Iterator[tuple[str, pl.Expr]]:
+    if pattern is not None:
+        yield f"pattern({name})", ~pl.col(name).str.contains(pattern)
+    if valid_values is not None:
+        yield f"valid_values({name})", ~pl.col(name).is_in(list(valid_values))
 
 
 def _beyond(value: pl.Expr, bound: Bound, *, below: bool) -> pl.Expr:
@@ -166,6 +189,10 @@ def _findings(raw: RawRows, parts: list[_Part], contract: Contract) -> Iterator[
 
     for rule, rows in total([p.broken for p in parts]).items():
         yield Finding(rule, Status.QUARANTINED, f"{rows} rows break `{rule}` and are set aside", rows=rows)
+    for rule, rows in total([p.warned for p in parts]).items():
+        if rows:
+            message = f"{rows} accepted rows break `{rule}`, which is a warning"
+            yield Finding(rule, Status.WARNED, message, rows=rows)
     for name, rows in total([p.nans for p in parts]).items():
         if rows:
             yield Finding(

@@ -47,6 +47,25 @@ class TimeText:
 
 
 @dataclass(frozen=True, slots=True)
+class RowRules:
+    """Rules on one value that an ODCS quality rule can state.
+
+    Parameters
+    ----------
+    required
+        Whether null breaks them.
+    valid_values
+        The only values allowed, none meaning all.
+    pattern
+        Regular expression that is found somewhere in the text.
+    """
+
+    required: bool = False
+    valid_values: tuple[str | int, ...] | None = None
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One promised column and its rules.
 
@@ -71,6 +90,8 @@ class Field:
         times without one are read as UTC too.
     classification
         As the contract states it; recorded for the reader of the lake, not a rule.
+    warned
+        Rules of severity `warning`: a row that breaks one is accepted and counted.
     """
 
     name: str
@@ -84,6 +105,7 @@ class Field:
     valid_values: tuple[str | int, ...] | None = None
     text: TimeText | None = None
     classification: str | None = None
+    warned: RowRules = RowRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +178,15 @@ def _meaning(field: Field) -> dict[str, object]:
         "pattern": field.pattern,
         "valid_values": None if field.valid_values is None else sorted(field.valid_values, key=repr),
         "text": None if field.text is None else [field.text.pattern, field.text.directives, field.text.zoned],
+        "warned": None if field.warned == RowRules() else _meaning_of_rules(field.warned),
     }
     # A rule this version of raypipe adds later must not change the digest of a contract that does not use it.
     return {"name": field.name} | {k: v for k, v in stated.items() if v is not None}
+
+
+def _meaning_of_rules(rules: RowRules) -> list[object]:
+    values = None if rules.valid_values is None else sorted(rules.valid_values, key=repr)
+    return [rules.required, values, rules.pattern]
 
 
 def _bound(bound: Bound | None) -> list[object] | None:

@@ -34,6 +34,8 @@ class GateEvidence:
         Rows that keep the contract but whose event is already in the lake.
     by_reason
         How often each reason was given, in order of its name; a row may have several.
+    warned
+        How many rows each warning concerns, in order of its name. They were accepted, or are duplicates.
     """
 
     objects: int = 0
@@ -43,11 +45,10 @@ class GateEvidence:
     dead_letters: int = 0
     duplicates: int = 0
     by_reason: tuple[tuple[str, int], ...] = ()
+    warned: tuple[tuple[str, int], ...] = ()
 
     def merge(self, other: GateEvidence) -> GateEvidence:
         """Return the evidence of both; associative, commutative, and `GateEvidence()` changes nothing."""
-        reasons = Counter(dict(self.by_reason))
-        reasons.update(dict(other.by_reason))
         return GateEvidence(
             objects=self.objects + other.objects,
             unreadable=self.unreadable + other.unreadable,
@@ -55,12 +56,19 @@ class GateEvidence:
             accepted=self.accepted + other.accepted,
             dead_letters=self.dead_letters + other.dead_letters,
             duplicates=self.duplicates + other.duplicates,
-            by_reason=tuple(sorted(reasons.items())),
+            by_reason=_sum(self.by_reason, other.by_reason),
+            warned=_sum(self.warned, other.warned),
         )
 
     def without_duplicates(self, duplicates: int) -> GateEvidence:
         """Return the evidence after that many of the accepted rows turned out to be in the lake already."""
         return replace(self, accepted=self.accepted - duplicates, duplicates=self.duplicates + duplicates)
+
+
+def _sum(one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    counts = Counter(dict(one))
+    counts.update(dict(other))
+    return tuple(sorted(counts.items()))
 
 
 def observe(raw: RawRows, checked: Checked) -> GateEvidence:
@@ -73,6 +81,7 @@ def observe(raw: RawRows, checked: Checked) -> GateEvidence:
         accepted=checked.accepted.num_rows,
         dead_letters=checked.refused.num_rows + raw.malformed.num_rows,
         by_reason=tuple(sorted(reasons.items())),
+        warned=tuple(sorted((f.rule, f.rows) for f in checked.findings if f.status is Status.WARNED)),
     )
 
 
@@ -85,7 +94,8 @@ def judge(evidence: GateEvidence, limits: HaltWhen, source: str) -> Verdict:
     """Return what becomes of the generation.
 
     NOT_APPLICABLE without objects; INSUFFICIENT when they hold no row; HALTED when the share of rows refused, or of
-    objects unreadable, is above the limit; QUARANTINED when there are any; else PASSED.
+    objects unreadable, is above the limit; QUARANTINED when there are any; WARNED when only warnings were found; else
+    PASSED.
 
     Parameters
     ----------
@@ -111,7 +121,13 @@ def judge(evidence: GateEvidence, limits: HaltWhen, source: str) -> Verdict:
     if evidence.unreadable:
         counted = (evidence.unreadable, evidence.objects, "objects", "unreadable")
         findings.append(_share("unreadable_rate", counted, limit, source, setting, ""))
+    findings += [_warning(rule, rows, source) for rule, rows in evidence.warned]
     return worst(findings)
+
+
+def _warning(rule: str, rows: int, source: str) -> Finding:
+    said = f"{rows} rows of `{source}` have the warning {rule} and were let in: look at the source, or at the contract"
+    return Finding(rule, Status.WARNED, said, rows=rows)
 
 
 def _share(

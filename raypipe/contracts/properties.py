@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 from open_data_contract_standard.model import SchemaProperty
 
-from raypipe.contracts.contract import TIMESTAMP, Bound, Field, TimeText
+from raypipe.contracts.contract import TIMESTAMP, Bound, Field, RowRules, TimeText
 from raypipe.contracts.document import Place
-from raypipe.contracts.quality import read_rules
+from raypipe.contracts.quality import Stated, read_rules
 from raypipe.contracts.times import ISO_TIMESTAMP_WITHOUT_ZONE, time_text
 from raypipe.contracts.vocabulary import OPTIONS
 
@@ -63,7 +63,7 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> Fiel
         raise here.at("maxLength").error(
             f"minLength {min_length} is above maxLength {max_length}: no value could be valid"
         )
-    rules = read_rules(prop.quality or [], place)
+    rules, warned = read_rules(prop.quality or [], place)
     if prop.enum is not None and rules.valid_values is not None:
         raise place.at("enum").error("`enum` and an `invalidValues` rule both list the valid values: keep one")
     values = tuple(e.value for e in prop.enum) if prop.enum is not None else rules.valid_values
@@ -79,6 +79,15 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> Fiel
         valid_values=_valid_values(values, logical, place),
         text=text,
         classification=prop.classification,
+        warned=_warned(warned, logical, place),
+    )
+
+
+def _warned(stated: Stated, logical: str, place: Place) -> RowRules:
+    return RowRules(
+        required=stated.required,
+        valid_values=_valid_values(stated.valid_values, logical, place),
+        pattern=_pattern(None, stated.pattern, logical, place),
     )
 
 

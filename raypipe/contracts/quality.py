@@ -16,16 +16,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class RowRules:
-    """What the quality rules of one property add to it."""
+class Stated:
+    """What the quality rules of one severity say about one property, as the file has it."""
 
     required: bool = False
     valid_values: tuple[object, ...] | None = None
     pattern: str | None = None
 
 
-def read_rules(rules: list[DataQuality], place: Place) -> RowRules:
-    """Return the row rules that `quality` states.
+def read_rules(rules: list[DataQuality], place: Place) -> tuple[Stated, Stated]:
+    """Return the row rules that `quality` states: those that refuse a row, and those of severity `warning`.
 
     Rules of type `text` are documentation. Of the library, `nullValues` and `invalidValues` (with `validValues` or
     `pattern`) that must be 0 hold for each row; on a whole schema object no rule does.
@@ -42,7 +42,7 @@ def read_rules(rules: list[DataQuality], place: Place) -> RowRules:
     ContractError
         At any other rule.
     """
-    found = RowRules()
+    found = {"error": Stated(), "warning": Stated()}
     on_property = "properties" in place.path
     for i, rule in enumerate(rules):
         here = place.at("quality", i)
@@ -57,12 +57,14 @@ def read_rules(rules: list[DataQuality], place: Place) -> RowRules:
             raise here.at("arguments").error(
                 f"`{rule.metric}` has the arguments {rule.arguments}: raypipe executes none of these"
             )
-        found = RowRules(
-            required=found.required or rule.metric == "nullValues",
-            valid_values=_once(found.valid_values, None if values is None else tuple(values), here),
-            pattern=_once(found.pattern, None if pattern is None else str(pattern), here),
+        severity = rule.severity or "error"
+        before = found[severity]
+        found[severity] = Stated(
+            required=before.required or rule.metric == "nullValues",
+            valid_values=_once(before.valid_values, None if values is None else tuple(values), here),
+            pattern=_once(before.pattern, None if pattern is None else str(pattern), here),
         )
-    return found
+    return found["error"], found["warning"]
 
 
 def _check_executable(rule: DataQuality, here: Place, *, on_property: bool) -> None:
@@ -77,10 +79,10 @@ def _check_executable(rule: DataQuality, here: Place, *, on_property: bool) -> N
         )
     if isinstance(rule.mustBe, bool) or rule.mustBe != 0:
         raise here.error(f"`{rule.metric}` must be {rule.mustBe}: raypipe refuses single rows, so write `mustBe: 0`")
-    if rule.severity not in (None, "error"):
+    if rule.severity not in (None, "error", "warning"):
         raise here.at("severity").error(
-            f"the severity is `{rule.severity}`, but a row that breaks a rule is refused: write `error` or "
-            "remove the rule"
+            f"the severity is `{rule.severity}`: write `error` (the row is refused) or `warning` (the row is accepted "
+            "and counted), or remove the rule"
         )
 
 

@@ -11,8 +11,9 @@ from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.store import Store
 from raypipe.config import load
+from raypipe.contracts.halt import Resolution
 from raypipe.environment import StoreAddress
-from raypipe.errors import ContractError, RaypipeError
+from raypipe.errors import ConfigError, ContractError, RaypipeError
 from raypipe.verdict import Status
 
 pytestmark = [
@@ -71,11 +72,14 @@ class World:
         ]
         (self.landing / name).write_text("\n".join(lines))
 
-    def ingest(self):
-        return RayIngestor(self.store, lambda: datetime.now(UTC)).ingest(self.pipeline)["trips"]
+    def ingest(self, resolution=None):
+        return RayIngestor(self.store, lambda: datetime.now(UTC)).ingest(self.pipeline, resolution)["trips"]
 
-    def counts(self):
-        e = self.ingest().evidence
+    def resolve(self, generation, *, accept):
+        return self.ingest(Resolution("trips", generation, accept, "ann", "looked at it"))
+
+    def counts(self, found=None):
+        e = (found or self.ingest()).evidence
         return e.rows, e.accepted, e.dead_letters, e.duplicates
 
     def trips(self):
@@ -140,6 +144,61 @@ def test_a_halt_commits_no_row_and_is_tried_again_when_the_limit_allows_it(world
     assert world.counts() == (3, 1, 2, 0)
     assert world.counts() == (1, 1, 0, 0)
     assert world.decisions() == ["halt", "accept", "accept"]
+
+
+def test_a_halted_manifest_waits_unread_and_blocks_until_its_good_rows_are_let_in(world):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    assert world.ingest().verdict.status is Status.HALTED
+    (world.landing / "a").unlink()
+    (world.landing / "b").touch()
+    waiting = world.ingest()
+    assert world.counts(waiting) == (3, 1, 2, 0), "the halt's own counts"
+    assert "still halted at generation 1" in waiting.verdict.sentence()
+    assert "--accept 1 --reason TEXT" in waiting.verdict.sentence()
+
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    world.land("b", ("t4", 1, 40))
+    accepted = world.resolve(1, accept=True)
+    assert accepted.verdict.status is Status.QUARANTINED
+    assert "let in by ann: looked at it" in accepted.verdict.sentence()
+    assert world.counts(accepted) == (3, 1, 2, 0)
+    assert world.trips() == [("t1", 10)]
+    assert world.counts() == (4, 1, 2, 1), "the object landed again is another version of it"
+    assert world.decisions() == ["halt", "accept_halted", "accept", "accept"]
+
+
+def test_a_rejected_manifest_is_skipped_for_good_and_corrected_objects_are_new(world):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    world.ingest()
+    world.land("a", ("t1", 1, 10), ("t2", 1, 20), ("t3", 1, 30))
+    assert world.counts(world.resolve(1, accept=False)) == (3, 3, 0, 0)
+    assert world.trips() == [("t1", 10), ("t2", 20), ("t3", 30)]
+    assert dead_letters_table(world.store).read().num_rows == 0
+    assert world.decisions() == ["halt", "reject_halted", "accept"]
+    assert world.ingest().verdict.status is Status.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("accept", [True, False])
+def test_a_resolution_whose_run_was_killed_is_carried_out_by_the_next(world, monkeypatch, accept):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    world.ingest()
+    with monkeypatch.context() as patch:
+        patch.setattr(RayIngestor, "_opened", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            world.resolve(1, accept=accept)
+    world.ingest()
+    assert world.trips() == ([("t1", 10)] if accept else [])
+    words = ["halt", "accept_halted", "accept"] if accept else ["halt", "reject_halted"]
+    assert world.decisions() == words
+    world.resolve(1, accept=accept)
+    assert world.decisions() == words, "the same resolution again decides nothing"
+
+
+def test_a_generation_that_is_not_halted_cannot_be_let_in(world):
+    world.land("a", ("t1", 1, 10))
+    world.ingest()
+    with pytest.raises(ConfigError, match="source `trips` is not halted"):
+        world.resolve(1, accept=True)
 
 
 def test_an_object_without_a_row_is_insufficient_once_and_blocks_nothing_later(world):

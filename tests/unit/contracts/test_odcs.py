@@ -115,7 +115,7 @@ BROKEN = {
         "mustBeLessThan",
         None,
     ),
-    "a warning": ("metric: nullValues, ", "metric: nullValues, severity: warning, ", "severity", None),
+    "an unknown severity": ("metric: nullValues, ", "metric: nullValues, severity: info, ", "severity", None),
     "an unknown argument": ("validValues: [0, 1]", "validValues: [0, 1], unit: x", "unit", None),
     "a uniqueness": ("{name: armed,", "{name: armed, unique: true,", "unique", None),
     "a relationship": ("{name: armed,", "{name: armed, relationships: [{to: a.b}],", "relationships", None),
