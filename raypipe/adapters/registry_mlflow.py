@@ -12,7 +12,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version as installed
@@ -191,6 +191,18 @@ class MlflowRegistry:
             return None
         chosen = found[int(number) if number is not None else max(found)]
         return ModelVersion(name, str(chosen.version), chosen.tags[BUNDLE]), Status(chosen.tags[VERDICT])
+
+    def findings(self, name: str, number: str) -> Sequence[Mapping[str, object]]:
+        """Return the findings of a version's verdict, the worst first."""
+        with self._translated():
+            kept: str = self._client.get_model_version(name, number).tags.get(FINDINGS, "[]")
+        found: list[Mapping[str, object]] = json.loads(kept)
+        return found
+
+    def run_of(self, name: str, number: str) -> str:
+        """Return the id of the tracked run that a version came from; empty where MLflow does not know."""
+        with self._translated():
+            return self._client.get_model_version(name, number).run_id or ""
 
     def metrics(self, name: str, number: str) -> Mapping[str, float | None]:
         """Return what a version reached on its validation rows; empty where its run does not say."""

@@ -6,7 +6,9 @@ Knows names and one-line descriptions, so that `raypipe --help` needs no library
 
 from __future__ import annotations
 
+import getpass
 import importlib
+import socket
 import sys
 from collections.abc import Callable
 
@@ -22,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("raypipe.cli.platform", "End every process that `up` started, and nothing else."),
     "ingest": ("raypipe.cli.ingest", "Ingest what has landed, and nothing else."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),
+    "explain": ("raypipe.cli.explain", "Say why a prediction, a version or a rollout came out as it did."),
+    "trace": ("raypipe.cli.explain", "Draw where it came from: decisions, run, data, contracts, code."),
     "monitor": ("raypipe.cli.monitor", "Compare what was answered with what was learned; retrain when it must be."),
     "run": ("raypipe.cli.run", "Ingest, build features, train, validate, register and release."),
 }
@@ -68,6 +72,11 @@ def report_errors(action: Callable[[], int | None]) -> int:
     except RaypipeError as error:
         Console(stderr=True, highlight=False).print(Text(error.message, style="red"), soft_wrap=True)
         return error.exit_code
+
+
+def operator() -> str:
+    """Return who decides at this terminal, for the record: user and machine."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def main() -> None:
