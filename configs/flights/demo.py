@@ -22,7 +22,6 @@ from broken import register_broken
 from drive import Drive, Tally
 from recorded import columns_of, recorded
 from rich.console import Console
-from rich.table import Table
 
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.decisions import Decisions
@@ -143,9 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     broken = register_broken(pipeline, champion, AIRPORT, LakeBundles(store), demo.registry)
     stopped = demo.release("release", "start", str(FILE), "--version", broken.version, *demo.sets())
     tell(stopped, "no rollout began")
-    act(
-        f"4. the remaining requests are answered; {span(scale.asked)} lands, so that labels are known; the monitor looks"
-    )
+    act(f"4. the remaining requests are answered; {span(scale.asked)} lands, which brings labels; the monitor looks")
     demo.drive.start()
     tell(demo.drive.wait(), "")
     land(scale.asked, options.env)

@@ -62,6 +62,6 @@ def margins(pipeline: Pipeline) -> str:
     return (
         f"What this shows: within the requests of a month a rollout can tell an {harm} at {1 - release.alpha:.0%} "
         f"confidence, however often it looks; nothing smaller. The gate lets a candidate pass that is at most "
-        f"{versus.margin if versus else 0:g} worse in {versus.metric if versus else 'nothing'}; retraining on all history "
-        "moves AUC by less than .01 here, which is noise: an equal candidate passes, and one month proves no gain."
+        f"{versus.margin if versus else 0:g} worse in {versus.metric if versus else 'nothing'}; retraining on all "
+        "history moves AUC by less than .01 here, which is noise: an equal candidate passes; a month proves no gain."
     )
