@@ -22,6 +22,7 @@ from broken import register_broken
 from drive import Drive, Tally
 from recorded import columns_of, recorded
 from rich.console import Console
+from rich.progress import Progress
 
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.decisions import Decisions
@@ -144,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tell(stopped, "no rollout began")
     act(f"4. the remaining requests are answered; {span(scale.asked)} lands, which brings labels; the monitor looks")
     demo.drive.start()
-    tell(demo.drive.wait(), "")
+    tell(follow(demo.drive), "")
     land(scale.asked, options.env)
     raypipe("ingest", str(FILE), *demo.sets())
     await_logged(store, pipeline.spec.name, requests.num_rows - demo.drive.left)
@@ -187,6 +188,21 @@ def act(text: str) -> None:
     CONSOLE.print(f"\n[bold cyan]{text}[/]")
 
 
+def follow(drive: Drive) -> Tally:
+    """Return what users saw after every request was sent; shows how far it is meanwhile."""
+    told, total = 0, drive.left
+    with Progress(console=CONSOLE, disable=not CONSOLE.is_terminal, transient=True) as bar:
+        task = bar.add_task("requests", total=total)
+        while drive.under_way:
+            sent = total - drive.left
+            bar.update(task, completed=sent)
+            if not CONSOLE.is_terminal and sent >= told:
+                CONSOLE.print(f"{sent:,} of {total:,} requests are sent")
+                told += max(1, total // 5)
+            time.sleep(0.5)
+    return drive.wait()
+
+
 def tell(tally: Tally | None, otherwise: str) -> None:
     """Print what users saw."""
     CONSOLE.print(f"users: {tally.sentence()}" if tally else otherwise)
@@ -199,11 +215,13 @@ def span(days: tuple[date, date]) -> str:
 
 def show(demo: Demo, champion: ModelVersion, broken: ModelVersion) -> None:
     """Print everything that was decided, with its numbers."""
-    from demo_table import decisions_table, margins, models_table, sources_table  # noqa: PLC0415
+    from demo_table import decisions_table, margins, models_table, sources_table, trials_table  # noqa: PLC0415
 
     name = demo.pipeline.spec.name
     CONSOLE.print()
     CONSOLE.print(sources_table(demo.decisions, demo.pipeline))
+    if first := demo.registry.version(name, "1"):
+        CONSOLE.print(trials_table(demo.registry, LakeBundles(Store(demo.where.store)), first[0]))
     CONSOLE.print(models_table(demo.registry, name, champion, broken))
     CONSOLE.print(decisions_table(demo.decisions, name))
     CONSOLE.print(margins(demo.pipeline))

@@ -7,6 +7,7 @@ from collections import Counter
 
 from rich.table import Table
 
+from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.registry_mlflow import MlflowRegistry
 from raypipe.config import Pipeline
@@ -29,6 +30,20 @@ def sources_table(decisions: Decisions, pipeline: Pipeline) -> Table:
                 reasons.update(dict(evidence["by_reason"]))
         told = ", ".join(f"{n:,} x {reason}" for reason, n in reasons.most_common())
         table.add_row(source, *(f"{counts[k]:,}" for k in ("rows", "accepted", "dead_letters", "duplicates")), told)
+    return table
+
+
+def trials_table(registry: MlflowRegistry, bundles: LakeBundles, version: ModelVersion) -> Table:
+    """Return what each trial came to of the search that a version was found by."""
+    trials = registry.trials(version.name, bundles.get(version.digest).lineage.inputs_digest)
+    names = sorted({name for t in trials for name in t.trial.parameters})
+    table = Table("trial", *names, "outcome", "epochs", "AUC held out", title=f"search of version {version.version}")
+    for t in trials:
+        values = [t.trial.parameters.get(name) for name in names]
+        told = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
+        score = t.score("auc")
+        reached = "" if score is None else f"{score:.4f}"
+        table.add_row(str(t.trial.number), *told, t.outcome, str(len(t.epochs)), reached)
     return table
 
 

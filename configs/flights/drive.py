@@ -90,10 +90,14 @@ class Drive:
         """Requests that were not sent yet."""
         return len(self._ids) - self._next
 
-    def start(self, up_to: int | None = None) -> None:
-        """Begin to send, at most `up_to` requests; counts start anew."""
+    @property
+    def under_way(self) -> bool:
+        """Whether requests are still being sent."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def start(self) -> None:
+        """Begin to send what is left; counts start anew."""
         self.tally, self._ended = Tally(), threading.Event()
-        self._until = len(self._ids) if up_to is None else min(len(self._ids), self._next + up_to)
         self._began_at, self._first = time.monotonic(), self._next
         self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(self._connections)]
         for thread in self._threads:
@@ -135,7 +139,7 @@ class Drive:
     def _take(self) -> int | None:
         with self._lock:
             number = self._next
-            if number >= self._until:
+            if number >= len(self._ids):
                 return None
             self._next += 1
         due_at = self._began_at + (number - self._first) / self._rate

@@ -155,7 +155,8 @@ def with_parameters(model: ModelSpec, parameters: Mapping[str, Value]) -> ModelS
 
 def best_of(results: Sequence[TrialResult], spec: SearchSpec) -> TrialResult | None:
     """Return the best finished trial, the first among equals; None when none has finished with a number."""
-    finished = [(r, s) for r in results if r.outcome == "finished" and (s := r.score(spec.metric)) is not None]
+    scored = ((r, r.score(spec.metric)) for r in results if r.outcome == "finished")
+    finished = [(r, s) for r, s in scored if s is not None and math.isfinite(s)]
     if not finished:
         return None
     sign = -1 if spec.better == "max" else 1

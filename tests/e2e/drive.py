@@ -22,6 +22,7 @@ class Answer:
     epoch: int
     arm: str
     by: str
+    request_id: str
     error: str = ""
 
 
@@ -76,6 +77,7 @@ class Drive:
                     int(h.get("x-raypipe-epoch", 0)),
                     h.get("x-raypipe-arm", ""),
                     h.get("x-raypipe-answered-by", ""),
+                    h.get("x-request-id", ""),
                     "" if told.ok else f"{told.text[:300]} {dict(h)}",
                 )
                 with self._grown:

@@ -10,12 +10,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from drive import Drive
 from mlflow import MlflowClient
 from trips import make_trips
 
 from raypipe.adapters.lake.bundles import LakeBundles
+from raypipe.adapters.lake.catalog import predictions_table, shadow_pairs_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.decision import verify
 from raypipe.ports import Trained
@@ -57,6 +60,11 @@ class Broken(nn.Module):
 def build(inputs, bad):
     return Broken(inputs, bad)
 """
+
+
+def in_city(rows, city):
+    """Return the rows as if all of them were there."""
+    return rows.set_column(rows.schema.get_field_index("city"), "city", pa.array([city] * rows.num_rows))
 
 
 class Shuttles:
@@ -111,7 +119,20 @@ class Shuttles:
 
     def drive(self, **options):
         bundle = self.bundle(self.champion)
-        return Drive(f"{self.where.serve_url}/endpoints/{NAME}/invocations", bundle.example, bundle.columns, **options)
+        rows = pa.concat_tables([in_city(bundle.example, city) for city in ("north", "south")])
+        return Drive(f"{self.where.serve_url}/endpoints/{NAME}/invocations", rows, bundle.columns, **options)
+
+    def logged(self, answers):
+        """Return the rows of the prediction log and of the pairs for these answers, once all answers are there."""
+        ids = {a.request_id for a in answers}
+        deadline = time.monotonic() + 60
+        while True:
+            rows = predictions_table(self.store).read(where=pc.field("request_id").isin(ids)).to_pylist()
+            if {r["request_id"] for r in rows} == ids:
+                pairs = shadow_pairs_table(self.store).read(where=pc.field("request_id").isin(ids)).to_pylist()
+                return rows, pairs
+            assert time.monotonic() < deadline, f"{len(rows)} of {len(ids)} answers were logged"
+            time.sleep(0.2)
 
     @property
     def other(self):
@@ -137,6 +158,8 @@ def test_a_good_challenger_takes_over_step_by_step_and_no_user_sees_an_error(shu
     for answers in drive.by_user().values():
         arms = {a.arm for a in answers if a.epoch == before + 3}
         assert len(arms) <= 1, "a user changed arms within one weight"
+    _check_log(shuttles, drive.answers, candidate, before)
+    _check_explanations(shuttles, drive.answers[-1], candidate, before + 1)
 
 
 def test_a_challenger_that_fails_on_one_city_is_stopped_and_its_users_get_the_champions_answers(shuttles, tmp_path):
@@ -146,7 +169,7 @@ def test_a_challenger_that_fails_on_one_city_is_stopped_and_its_users_get_the_ch
         ended = shuttles.start(version, LONG, "release.guardrails=[{metric: error_rate, margin: 0.05}]")
         drive.until(lambda answers: answers[-1].epoch == shuttles.generation)
     assert ended.returncode == 4, ended.stdout
-    assert shuttles.words(before) == ["plan", "shift", "abort"]
+    assert shuttles.words(before) == ["plan", "shift", "abort"], ended.stdout
     assert "above the margin 0.05" in shuttles.state.reason
     assert shuttles.champion == champion
     assert {a.status for a in drive.answers} == {200}
@@ -237,6 +260,52 @@ def test_an_undo_gives_everything_back_at_once(shuttles):
     assert "complaints" in shown.stdout
 
 
+def _check_log(shuttles, answers, candidate, before):
+    """Every answer is one row that says what its headers said; pairs belong to requests of the shadow step."""
+    rows, pairs = shuttles.logged(answers)
+    assert len(rows) == len(answers)
+    told = {r["request_id"]: (r["version"], r["epoch"], r["assigned_arm"], r["answered_by"]) for r in rows}
+    assert told == {a.request_id: (a.version, a.epoch, a.arm, a.by) for a in answers}
+    users = {a.request_id: a.user for a in answers}
+    split = [r for r in rows if r["epoch"] in (before + 2, before + 3)]
+    assert {(r["unit_kind"], r["unit"]) for r in split} == {("header", users[r["request_id"]]) for r in split}
+    assert len(pairs) >= 20
+    assert len({p["request_id"] for p in pairs}) == len(pairs)
+    assert {p["challenger_version"] for p in pairs} == {candidate}
+    assert {p["epoch"] for p in pairs} == {before + 2}
+    scores = {r["request_id"]: r["score"] for r in rows}
+    for p in pairs:
+        assert p["champion_score"] == scores[p["request_id"]]
+        assert p["difference"] == p["challenger_score"] - p["champion_score"]
+
+
+def _check_explanations(shuttles, answer, candidate, planned):
+    """A prediction, a version and a rollout lead back to decisions, run, data and contracts."""
+    rollout = f"{NAME}-{planned}"
+    origin = [
+        f"version {NAME}/{candidate}, PASSED",
+        "tracked run ",
+        f"events/{NAME}_trips version",
+        "contract ",
+        "accept",
+    ]
+    for verb, subject, expected in (
+        ("explain", answer.request_id, [f"by version {candidate} of {NAME}", "features: {", "in force: decision"]),
+        ("explain", f"{NAME}/{candidate}", ["auc is ", "is to be released over version", "succeed by release"]),
+        ("explain", rollout, ["shadow by release", "pairs", "adopt by release"]),
+        ("trace", answer.request_id, [f"prediction {answer.request_id}", "in force: decision", *origin]),
+        ("trace", f"{NAME}/{candidate}", origin),
+        ("trace", rollout, ["candidate", "champion", *origin]),
+    ):
+        told = shuttles.warm.run(verb, subject, *shuttles.env)
+        assert told.returncode == 0, told.stdout
+        for part in expected:
+            assert part in " ".join(told.stdout.split()), f"{verb} {subject} does not say {part!r}:\n{told.stdout}"
+    unknown = shuttles.warm.run("trace", "nobody", *shuttles.env)
+    assert unknown.returncode == 2
+    assert "nothing is called 'nobody': give a request id" in " ".join(unknown.stdout.split())
+
+
 def _training(version):
     return ("--set", f"training.seed={6 + int(version)}")
 
@@ -263,8 +332,6 @@ def _broken(shuttles, root, verdict=Status.PASSED, seed=7):
     code = CodePackage.of("broken_trips:build", root)
     inputs = original.transforms.inputs
     bad = inputs.index("city=south")
-    rows = original.example
-    north = rows.filter([c == "north" for c in rows.column("city").to_pylist()])
     width = len(inputs)
     weights = {
         "flat.weight": original.weights["layers.0.weight"][:1],
@@ -276,7 +343,7 @@ def _broken(shuttles, root, verdict=Status.PASSED, seed=7):
         architecture=Entrypoint(kind="entrypoint", entrypoint="broken_trips:build", parameters={"bad": bad}),
         code=code,
         weights=weights,
-        example=north,
+        example=in_city(original.example, "north"),
         lineage=replace(original.lineage, seed=seed),
     )
     registry = MlflowRegistry(shuttles.where.mlflow_uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import warnings
 from collections import Counter
@@ -28,6 +29,7 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.e2e
 NAME, DAYS = "rides", 3
+SOURCES = ("trips", "ends")
 ROWS, ACCEPTED, LETTERS, DUPLICATES = DAYS * (PER_DAY + 2) + 3 * (DAYS - 1), DAYS * PER_DAY, DAYS * 2, 3 * (DAYS - 1)
 ENTRYPOINT = "{kind: entrypoint, entrypoint: 'rides_model.net:build', epochs: 2, batch_size: 64, learning_rate: 0.02}"
 
@@ -202,7 +204,10 @@ def test_run_again_with_nothing_new_decides_nothing(rides, warm):
     assert sorted(d.hash for s in rides.decisions.streams() for d in rides.decisions.stream(s)) == before
     assert list(rides.versions()) == ["1"]
     assert len(rides.runs) == 1
-    assert again.stdout.count("NOT_APPLICABLE") == 2
+    assert [line.split()[0] for line in again.stdout.splitlines() if line.rstrip().endswith("NOT_APPLICABLE")] == [
+        f"{NAME}_trips",
+        f"{NAME}_ends",
+    ]
 
 
 @pytest.mark.usefixtures("first")
@@ -268,6 +273,8 @@ def test_a_halted_gate_commits_no_row_until_the_limit_is_raised(rides, warm):
     assert result.returncode == 3, result.stdout
     assert f"50 % of the rows of `{NAME}_trips` were refused ({PER_DAY} of {2 * PER_DAY}" in result.stdout
     assert rides.words(stream)[-1] == "halt"
+    generation = json.loads(rides.decisions.stream(stream)[-1].evidence)["manifest"]
+    assert f"--accept {generation} --reason TEXT" in " ".join(result.stdout.split()), "it says how it is released"
     assert (rides.events("trips").num_rows, len(rides.letters()), rides.champion) == (before, letters, champion)
     manifests = rides.table("manifests").to_pyarrow_table().num_rows
 
@@ -279,6 +286,56 @@ def test_a_halted_gate_commits_no_row_until_the_limit_is_raised(rides, warm):
     assert rides.events("trips").num_rows == before + PER_DAY
     assert len(rides.letters()) == letters + 2 * PER_DAY
     assert rides.champion != champion
+
+
+@pytest.mark.usefixtures("first")
+def test_a_halted_generation_waits_unread_until_a_person_lets_it_in(rides, warm):
+    rides.trips.land(DAYS + 2, replayed=0, broken=PER_DAY)
+    assert warm.run(*rides.arguments()).returncode == 3
+    before, champion, stream = rides.events("trips").num_rows, rides.champion, f"ingest/{NAME}_trips"
+    (halted,) = {json.loads(rides.decisions.stream(f"ingest/{NAME}_{s}")[-1].evidence)["manifest"] for s in SOURCES}
+    waiting = warm.run(*rides.arguments())
+    assert waiting.returncode == 3, waiting.stdout
+    assert "is still halted and was not read" in waiting.stdout
+    assert rides.words(stream)[-1] == "halt"
+
+    ingest = ["ingest", str(rides.trips.file), "--env", rides.env]
+    vague = warm.run(*ingest, "--accept", str(halted), "--reason", "known outage")
+    assert vague.returncode == 2
+    assert f"several sources are halted ({NAME}_ends, {NAME}_trips): say which with --source" in vague.stdout
+    for source, left in ((f"{NAME}_trips", 3), (f"{NAME}_ends", 0)):
+        accepted = warm.run(*ingest, "--source", source, "--accept", str(halted), "--reason", "known outage")
+        assert accepted.returncode == left, accepted.stdout
+    assert rides.words(stream)[-2:] == ["accept_halted", "accept"]
+    assert "known outage" in rides.decisions.stream(stream)[-1].why
+    assert rides.events("trips").num_rows == before + PER_DAY
+    result = warm.run(*rides.arguments())
+    assert result.returncode == 0, result.stdout
+    assert rides.champion != champion
+
+
+@pytest.mark.usefixtures("first")
+def test_a_search_that_was_killed_goes_on_with_the_trials_that_are_missing(rides, warm):
+    space = (
+        "{space: {learning_rate: {choice: [0.01, 0.02]}}, trials: 2, concurrent: 1, scheduler: none, on_retrain: full}"
+    )
+    arguments = rides.arguments(f"search={space}", "training.seed=11")
+    killed = warm.run(*arguments, stop_at="after record trial")
+    assert killed.returncode is None, killed.stdout
+    result = warm.run(*arguments)
+    assert result.returncode == 0, result.stdout
+    assert "found 1 of 2 trials, run earlier on the same inputs" in result.stdout
+    assert "trials: 2 finished" in result.stdout
+    trials = [r for r in rides.runs if "raypipe.trial" in r.data.tags]
+    assert sorted(json.loads(t.data.tags["raypipe.trial"])["number"] for t in trials) == [1, 2]
+    parents = {t.data.tags["mlflow.parentRunId"] for t in trials}
+    assert parents <= {r.info.run_id for r in rides.runs}
+    assert all(len(rides.mlflow.get_metric_history(t.info.run_id, "auc")) == 2 for t in trials), "one for each epoch"
+
+    reused = warm.run(*rides.arguments(f"search={space.replace('full', 'reuse')}", "training.seed=12"))
+    assert reused.returncode == 0, reused.stdout
+    assert f"reusing the hyperparameters of version {int(rides.champion) - 1}" in reused.stdout
+    assert "trial 1" not in reused.stdout
 
 
 @pytest.mark.usefixtures("first")

@@ -75,6 +75,7 @@ training:
   split: {kind: time, validation: 20%}
 validation:
   absolute: {auc: ">= 0.6"}
+  versus_champion: {metric: auc, margin: 0.3}    # so few rows tell no smaller difference
 release: {replicas: 1, cpus_per_replica: 0.1, deadline: 2m}
 """
 PER_DAY = 150

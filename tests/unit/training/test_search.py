@@ -76,6 +76,7 @@ def test_the_best_is_the_first_of_the_best_that_finished():
     assert best_of(results, SPEC).trial.number == 3
     assert best_of(results, SPEC.model_copy(update={"metric": "auc"})).trial.number == 3
     assert best_of([result(1, "stopped"), result(2, auc=None)], SPEC) is None
+    assert best_of([result(1, auc=math.nan), result(2, auc=0.6)], SPEC).trial.number == 2
 
 
 def test_of_a_loss_the_lowest_is_the_best():
