@@ -20,8 +20,8 @@ from pathlib import Path
 
 from broken import register_broken
 from drive import Drive, Tally
+from land import wide_console
 from recorded import columns_of, recorded
-from rich.console import Console
 from rich.progress import Progress
 
 from raypipe.adapters.lake.bundles import LakeBundles
@@ -36,7 +36,7 @@ from raypipe.ports import ModelVersion
 HERE = Path(__file__).parent
 FILE = HERE / "pipeline.yaml"
 AIRPORT = "JFK"
-CONSOLE = Console(highlight=False, soft_wrap=True)
+CONSOLE = wide_console()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class Demo:
 
         Requests are driven from the moment the rollout is decided until the command has ended.
         """
+        CONSOLE.print(f"[bold]$ raypipe {' '.join(arguments)}[/]", soft_wrap=True)
         stream = f"release/{self.pipeline.spec.name}"
         before = len(self.decisions.stream(stream))
         process = subprocess.Popen([sys.executable, "-m", "raypipe", *arguments])
@@ -161,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def raypipe(*arguments: str) -> int:
     """Run a command of raypipe, as a user would, and return its exit code."""
-    CONSOLE.print(f"[bold]$ raypipe {' '.join(arguments)}[/]")
+    CONSOLE.print(f"[bold]$ raypipe {' '.join(arguments)}[/]", soft_wrap=True)
     return subprocess.run([sys.executable, "-m", "raypipe", *arguments], check=False).returncode
 
 
@@ -185,7 +186,7 @@ def await_logged(store: Store, model: str, requests: int, patience_s: float = 60
 
 def act(text: str) -> None:
     """Print what happens now."""
-    CONSOLE.print(f"\n[bold cyan]{text}[/]")
+    CONSOLE.print(f"\n[bold cyan]{text}[/]", soft_wrap=True)
 
 
 def follow(drive: Drive) -> Tally:
@@ -205,7 +206,7 @@ def follow(drive: Drive) -> Tally:
 
 def tell(tally: Tally | None, otherwise: str) -> None:
     """Print what users saw."""
-    CONSOLE.print(f"users: {tally.sentence()}" if tally else otherwise)
+    CONSOLE.print(f"users: {tally.sentence()}" if tally else otherwise, soft_wrap=True)
 
 
 def span(days: tuple[date, date]) -> str:
@@ -224,11 +225,15 @@ def show(demo: Demo, champion: ModelVersion, broken: ModelVersion) -> None:
         CONSOLE.print(trials_table(demo.registry, LakeBundles(Store(demo.where.store)), first[0]))
     CONSOLE.print(models_table(demo.registry, name, champion, broken))
     CONSOLE.print(decisions_table(demo.decisions, name))
-    CONSOLE.print(margins(demo.pipeline))
+    for line in margins(demo.pipeline, demo.registry, champion):
+        CONSOLE.print(line, soft_wrap=True, markup=False)
     where = demo.where
-    CONSOLE.print(f"MLflow {where.mlflow_uri}   dashboard {where.dashboard_url}   endpoint {where.serve_url}")
-    CONSOLE.print(curl(where, name), markup=False)
-    CONSOLE.print(f"raypipe release status {name}   raypipe monitor {FILE.name} --once   stop everything: make down")
+    CONSOLE.print(f"\nMLflow {where.mlflow_uri}   dashboard {where.dashboard_url}   endpoint {where.serve_url}")
+    CONSOLE.print(curl(where, name), soft_wrap=True, markup=False)
+    asked = demo.drive.last_id
+    CONSOLE.print("Where an answer, a version or a rollout came from:")
+    for command in (f"explain '{asked}'", f"trace {name}/{champion.version}", f"release status {name}"):
+        CONSOLE.print(f"  .venv/bin/raypipe {command}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

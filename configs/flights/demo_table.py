@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 from rich.table import Table
 
@@ -70,13 +71,19 @@ def decisions_table(decisions: Decisions, name: str) -> Table:
     return table
 
 
-def margins(pipeline: Pipeline) -> str:
-    """Return what so few requests can and cannot show."""
+def margins(pipeline: Pipeline, registry: MlflowRegistry, champion: ModelVersion) -> Iterator[str]:
+    """Yield what so few rows and requests can and cannot show."""
     release, versus = pipeline.spec.release, pipeline.spec.validation.versus_champion
-    harm = ", ".join(f"{g.metric} by more than {g.margin:g}" for g in release.guardrails)
-    return (
-        f"What this shows: within the requests of a month a rollout can tell an {harm} at {1 - release.alpha:.0%} "
-        f"confidence, however often it looks; nothing smaller. The gate lets a candidate pass that is at most "
-        f"{versus.margin if versus else 0:g} worse in {versus.metric if versus else 'nothing'}; retraining on all "
-        "history moves AUC by less than .01 here, which is noise: an equal candidate passes; a month proves no gain."
+    harm = ", ".join(f"{g.metric} is worse by more than {g.margin:g}" for g in release.guardrails)
+    yield (
+        f"What this can show: a rollout of some thousand requests tells whether {harm}, at {1 - release.alpha:.0%} "
+        "confidence however often it looks, and nothing smaller; it does not judge how good the answers are."
     )
+    if versus:
+        yield (
+            f"The gate lets a candidate pass that is at most {versus.margin:g} worse in {versus.metric} on the same "
+            "rows: one that is equal passes too."
+        )
+    for finding in registry.findings(champion.name, champion.version):
+        if " versus version " in str(finding["rule"]):
+            yield f"What it said of version {champion.version}: {finding['message']}."

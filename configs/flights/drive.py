@@ -91,6 +91,11 @@ class Drive:
         return len(self._ids) - self._next
 
     @property
+    def last_id(self) -> str:
+        """Id of the request that was sent last."""
+        return str(self._ids[max(0, self._next - 1)])
+
+    @property
     def under_way(self) -> bool:
         """Whether requests are still being sent."""
         return any(thread.is_alive() for thread in self._threads)

@@ -88,6 +88,11 @@ def _put(store: Store, uri: str, drop: Drop, there: dict[str, StoredObject]) -> 
     return True
 
 
+def wide_console() -> Console:
+    """Return a console that cuts no cell short where there is no terminal to be wide enough."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
 def table(result: Ledger) -> Table:
     """Return the ledger as a table to print."""
     seed = "no injected faults" if result.seed is None else f"injected faults of seed {result.seed}"
@@ -101,7 +106,7 @@ def table(result: Ledger) -> Table:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Land what the arguments ask for and return the exit code."""
     options = _options(arguments)
-    console = Console()
+    console = wide_console()
     try:
         store = _store(options.to_uri, options.env)
         uri = options.to_uri if options.to_uri.startswith("s3://") else str(Path(options.to_uri).resolve())

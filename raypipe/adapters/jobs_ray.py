@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ class RayJobs:
                 return
             path = Path(config)
             named = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-            command = ["python", "jobs/pipeline.py", "--config", str(named)]
+            command = ["python", "-m", "raypipe", "run", str(named)]
             command += ["--env", self._env] if self._env else []
             with boundary(f"submit job: {job_id}"):
                 client.submit_job(
@@ -58,6 +59,8 @@ class RayJobs:
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
+        # Packaging tells at length what it leaves out.
+        logging.getLogger("ray").setLevel(logging.ERROR)
         headers = {"Authorization": f"Bearer {self._token.read()}"} if self._token else {}
         try:
             yield JobSubmissionClient(self._url, headers=headers)

@@ -10,6 +10,7 @@ import os
 import socket
 import urllib.error
 import urllib.request
+from typing import Any
 from urllib.parse import urlsplit
 
 from raypipe.environment import Endpoints
@@ -73,6 +74,7 @@ def connect_ray(where: Endpoints) -> None:
     if "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in env:
         ray_constants.ENABLE_RAY_CLUSTER = False
     _probe(where)
+    _hush()
     try:
         ray.init(
             address=where.ray_address,
@@ -88,6 +90,19 @@ def connect_ray(where: Endpoints) -> None:
             system="Ray",
             address=where.ray_address,
         ) from error
+
+
+def _hush() -> None:
+    """Leave out the advice that a head of few cores gives whenever several trials or replicas start their processes."""
+    from ray._private import worker  # noqa: PLC0415
+
+    told = worker.print_to_stdstream
+
+    def tell(data: Any, ignore_prefix: bool) -> None:
+        if not any("PYTHON worker processes have been started" in line for line in data["lines"]):
+            told(data, ignore_prefix)
+
+    worker.print_to_stdstream = tell
 
 
 def _probe(where: Endpoints) -> None:

@@ -111,6 +111,10 @@ def _run_trials(
         scheduler = ASHAScheduler(max_t=max(2, epochs), grace_period=max(1, epochs // 4), reduction_factor=3)
     # Workers wait at each report until the controller looks; at its default of 2 s a short trial mostly waits.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+    # A trial that is stopped early still waits for its trainer, and would hold its workers for 10 minutes.
+    os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = "1"
+    # Progress is told by raypipe's own events; the newer output prints its own in spite of `verbose=0`.
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     trainable = tune.with_resources(tune.with_parameters(_run_trial, **options), {"CPU": _TRIAL_CPUS})
     tuner = tune.Tuner(
         trainable,
@@ -120,7 +124,8 @@ def _run_trials(
             mode=spec.better,
             scheduler=scheduler,
             max_concurrent_trials=spec.concurrent,
-            reuse_actors=True,
+            # For the same reason the actor of a trial that is stopped early is of no more use.
+            reuse_actors=False,
             time_budget_s=spec.budget.total_seconds(),
         ),
         run_config=tune.RunConfig(

@@ -72,3 +72,7 @@ def _show(name: str, tick: Tick) -> None:
     console.print(table)
     decision = tick.decision
     console.print(f"decision {decision.generation}: {decision.what}: {decision.why}", soft_wrap=True, markup=False)
+    if decision.what == "fire":
+        from raypipe.monitor import job_of
+
+        console.print(f"the retraining {job_of(decision)} is submitted: a candidate like any other", soft_wrap=True)

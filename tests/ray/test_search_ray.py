@@ -9,7 +9,7 @@ from raypipe.adapters.search_ray import search
 from raypipe.errors import RaypipeError
 from raypipe.training.code import CodePackage
 from raypipe.training.search import SearchSpec, Trial, best_of
-from raypipe.training.spec import TrainingSpec
+from raypipe.training.spec import TrainingSpec, Workers
 
 pytestmark = [
     pytest.mark.ray,
@@ -32,6 +32,21 @@ def test_trials_are_compared_on_held_out_rows_and_every_epoch_is_told(tmp_path):
     assert best_of(results, spec).trial.number == 2
     assert results[1].score("auc") > 0.8
     assert results[1].epochs[-1]["train_loss"] < results[1].epochs[0]["train_loss"]
+
+
+def test_a_hopeless_trial_is_stopped_early_and_the_next_gets_its_place(tmp_path):
+    rates = (0.02, 1e-6, 0.01)
+    # Two such workers do not fit: whoever comes next waits until a stopped trial's worker is really gone.
+    update = {"model": SPEC.model.model_copy(update={"epochs": 4}), "workers": Workers(num=1, cpus_per_worker=1.5)}
+    training = SPEC.model_copy(update=update)
+    space = {"learning_rate": {"choice": list(rates)}}
+    spec = SearchSpec.model_validate({"space": space, "scheduler": "asha", "concurrent": 1})
+    trials = [Trial(number, {"learning_rate": rate}) for number, rate in enumerate(rates, start=1)]
+    results = search(examples_in(tmp_path), training, spec, trials, on_trial=lambda *_: None)
+    assert [r.outcome for r in results[:2]] == ["finished", "stopped"], results
+    assert 1 <= len(results[1].epochs) < 4
+    assert results[2].outcome in ("finished", "stopped")
+    assert best_of(results, spec).trial.number in (1, 3)
 
 
 def test_a_trial_that_fails_is_named_when_none_succeeds(tmp_path):
