@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -86,6 +88,24 @@ def measure(once: Callable[[int], Figures], *, rounds: int, packages: Sequence[s
         figures={name: statistics.median(values) for name, values in by_round.items()},
         by_round=by_round,
     )
+
+
+def require(program: str) -> None:
+    """Return when a Debian program is there; it is installed where apt and the right to use it are.
+
+    Raises
+    ------
+    SystemExit
+        Saying what to install.
+    """
+    if shutil.which(program):
+        return
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        quiet = {"stdout": subprocess.DEVNULL, "check": False}
+        subprocess.run(["apt-get", "update"], **quiet)
+        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", program], **quiet)
+    if not shutil.which(program):
+        raise SystemExit(f"this benchmark needs {program}: install it with your package manager (Debian: {program})")
 
 
 def write(name: str, result: Result, directory: Path = RESULTS) -> Path:

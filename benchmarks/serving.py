@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,7 +27,7 @@ import pyarrow as pa
 import requests
 from rich.table import Table
 
-from benchmarks.bench import measure, show, write
+from benchmarks.bench import measure, require, show, write
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.store import Store
 from raypipe.bundle import Bundle, Lineage, pack
@@ -240,8 +239,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
-        raise SystemExit("this benchmark needs wrk: apt-get install wrk")
+    require("wrk")
     with prepared(options.seconds) as place:
         once(replace(place, seconds=1), 0)  # warm
         result = measure(

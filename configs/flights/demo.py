@@ -10,6 +10,7 @@ Nothing is arranged: what the gate, the rollout and the monitor say is printed a
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ from raypipe.environment import Endpoints, endpoints, home
 from raypipe.ports import ModelVersion
 
 HERE = Path(__file__).parent
-FILE = HERE / "pipeline.yaml"
+FILE = Path(os.path.relpath(HERE / "pipeline.yaml"))
 AIRPORT = "JFK"
 CONSOLE = wide_console()
 
@@ -61,7 +62,12 @@ FAST = Scale(
     (date(2013, 2, 1), date(2013, 2, 20)),
     (date(2013, 2, 21), date(2013, 2, 28)),
     6_500,
-    ("search.trials=2", "training.model.epochs=3", "monitor.min_rows=200"),
+    (
+        "search.trials=2",
+        "training.model.epochs=3",
+        "monitor.min_rows=200",
+        "release.steps=[{shadow: {min_pairs: 1100}}, {weight: {percent: 50, min_requests: 300}}, {adopt: {}}]",
+    ),
 )
 
 
@@ -97,20 +103,23 @@ class Demo:
     def release(self, *arguments: str) -> Tally | None:
         """Return what users saw while a command released a version; None when it released none.
 
-        Requests are driven from the moment the rollout is decided until the command has ended.
+        Requests are driven from the moment that the challenger runs until the command has ended.
         """
         CONSOLE.print(f"[bold]$ raypipe {' '.join(arguments)}[/]", soft_wrap=True)
         stream = f"release/{self.pipeline.spec.name}"
         before = len(self.decisions.stream(stream))
         process = subprocess.Popen([sys.executable, "-m", "raypipe", *arguments])
-        driving = False
+        driven = used_up = False
         while process.poll() is None:
-            if not driving and len(self.decisions.stream(stream)) > before:
-                act(f"a rollout has begun: driving recorded requests, {self.drive.left:,} are left")
+            if not driven and len(self.decisions.stream(stream)) > before + 1:
+                act(f"the challenger runs: recorded requests are driven, {self.drive.left:,} are left")
                 self.drive.start()
-                driving = True
+                driven = True
+            elif driven and not used_up and not self.drive.under_way:
+                used_up = True
+                raypipe("release", "abort", self.pipeline.spec.name, "--reason", "the recorded requests are used up")
             time.sleep(0.5)
-        return self.drive.stop() if driving else None
+        return self.drive.stop() if driven else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -59,8 +59,8 @@ class RayJobs:
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
-        # Packaging tells at length what it leaves out.
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        for talkative in ("ray", "ray.dashboard.modules.dashboard_sdk"):  # packaging tells at length what it does
+            logging.getLogger(talkative).setLevel(logging.ERROR)
         headers = {"Authorization": f"Bearer {self._token.read()}"} if self._token else {}
         try:
             yield JobSubmissionClient(self._url, headers=headers)
