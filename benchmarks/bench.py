@@ -101,9 +101,8 @@ def require(program: str) -> None:
     if shutil.which(program):
         return
     if shutil.which("apt-get") and os.geteuid() == 0:
-        quiet = {"stdout": subprocess.DEVNULL, "check": False}
-        subprocess.run(["apt-get", "update"], **quiet)
-        subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", program], **quiet)
+        for command in (["update"], ["install", "-y", "--no-install-recommends", program]):
+            subprocess.run(["apt-get", *command], stdout=subprocess.DEVNULL, check=False)
     if not shutil.which(program):
         raise SystemExit(f"this benchmark needs {program}: install it with your package manager (Debian: {program})")
 
