@@ -13,7 +13,7 @@ from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.halt import Resolution
 from raypipe.decision import Decision
 from raypipe.drift.decide import Live
-from raypipe.rollout.decide import Observed
+from raypipe.rollout.standing import Observed
 from raypipe.rollout.state import Target
 from raypipe.snapshot import Snapshot
 from raypipe.training.search import Trial, TrialResult

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 
 from raypipe.errors import ConfigError, GenerationMoved
 from raypipe.ports import ModelVersion, ReleasePorts
-from raypipe.rollout.decide import Observed, Step, decide, plan, standing
+from raypipe.rollout.decide import Step, decide, plan
 from raypipe.rollout.decide import abort as decide_abort
 from raypipe.rollout.decide import resume as decide_resume
 from raypipe.rollout.decide import undo as decide_undo
 from raypipe.rollout.evidence import Evidence
 from raypipe.rollout.spec import ReleaseSpec
+from raypipe.rollout.standing import Observed, standing
 from raypipe.rollout.state import Phase, Release, Served, fold, target, to_evidence
 from raypipe.telemetry import event
 

@@ -18,12 +18,12 @@ from typing import Protocol, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from raypipe.adapters.gateway_config import ChallengerConfig, ModelConfig
+from raypipe.adapters.gateway_config import ModelConfig
 from raypipe.adapters.gateway_http import Answer, Refused
 from raypipe.adapters.gateway_lane import ChallengerFailed
 from raypipe.adapters.gateway_log import Answered, Paired, Recorder
 from raypipe.adapters.gateway_state import GatewayState, Serving
-from raypipe.adapters.gateway_trial import Assignment, Trial
+from raypipe.adapters.gateway_trial import Assignment, Trial, unit_of
 from raypipe.columns import Column
 from raypipe.errors import BadRequest
 from raypipe.protocol import invocations, oip
@@ -128,7 +128,7 @@ class Scoring:
 
     async def _tried(self, parse: Parse, config: ModelConfig, serving: Serving, asked: Asked, trial: Trial) -> Answer:
         request = await self._run(asked, partial(parse, asked, serving.scorer.columns, serving.schema))
-        unit, kind = _unit(trial.order, asked, request.table)
+        unit, kind = unit_of(trial.order, asked.headers, asked.identity, request.table)
         assignment = trial.assign(unit)
         noted = _Noted(config, serving, asked, request, time.perf_counter())
         arm, by, version, reason = "champion", "champion", serving.version, None
@@ -273,16 +273,6 @@ def _table_for(parse: Parse, request: Parsed, serving: Serving, asked: Asked, tr
         return parse(asked, trial.order.columns, trial.schema).table
     except BadRequest as error:
         raise ChallengerFailed("error", f"the request lacks what it needs: {error.message}") from error
-
-
-def _unit(order: ChallengerConfig, asked: Asked, table: pa.Table) -> tuple[str, str]:
-    if order.unit_header and (given := asked.headers.get(order.unit_header.encode())):
-        return given.decode("latin-1"), "header"
-    if order.unit_field and order.unit_field in table.column_names and table.num_rows:
-        value = table.column(order.unit_field)[0].as_py()
-        if value is not None:
-            return str(value), "field"
-    return asked.identity, "request"
 
 
 def _reply(

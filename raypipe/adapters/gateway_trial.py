@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -186,3 +186,14 @@ class Trials:
     def evidence(self) -> dict[str, RolloutEvidence]:
         """Return what was counted, by model; of a finished rollout until the next one begins."""
         return {name: trial.evidence() for name, trial in self._by_model.items()}
+
+
+def unit_of(order: ChallengerConfig, headers: Mapping[bytes, bytes], identity: str, table: pa.Table) -> tuple[str, str]:
+    """Return what is kept on one arm, and what it is: `header`, `field`, or the `request` itself."""
+    if order.unit_header and (given := headers.get(order.unit_header.encode())):
+        return given.decode("latin-1"), "header"
+    if order.unit_field and order.unit_field in table.column_names and table.num_rows:
+        value = table.column(order.unit_field)[0].as_py()
+        if value is not None:
+            return str(value), "field"
+    return identity, "request"

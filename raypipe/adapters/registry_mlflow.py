@@ -20,14 +20,11 @@ from pathlib import Path
 
 import mlflow
 import mlflow.pyfunc
-import pandas as pd
-import pyarrow as pa
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, Schema
 
+from raypipe.adapters.mlflow_model import example, signature
 from raypipe.boundary import boundary
 from raypipe.bundle import Bundle, Lineage, pack
 from raypipe.config import Pipeline
@@ -42,7 +39,6 @@ SEARCH, TRIAL, PARENT = "raypipe.search", "raypipe.trial", "mlflow.parentRunId"
 # MLflow takes no longer tag.
 _TAG_LENGTH = 5000
 CHAMPION = "champion"
-_TYPES = {"string": "string", "int64": "long", "float64": "double", "bool": "boolean", "timestamp": "datetime"}
 
 
 class MlflowRegistry:
@@ -255,8 +251,8 @@ class MlflowRegistry:
                     name="model",
                     loader_module="raypipe.adapters.pyfunc",
                     data_path=str(root),
-                    signature=_signature(bundle),
-                    input_example=_example(bundle),
+                    signature=signature(bundle),
+                    input_example=example(bundle),
                     pip_requirements=[f"raypipe=={installed('raypipe')}"],
                 )
         return str(model.model_id)
@@ -280,18 +276,6 @@ def _worst_first(verdict: Verdict) -> str:
     while len(text := json.dumps(ranked)) > _TAG_LENGTH:
         ranked.pop()
     return text
-
-
-def _signature(bundle: Bundle) -> ModelSignature:
-    inputs = Schema([ColSpec(_TYPES[c.type], c.name, required=False) for c in bundle.columns])
-    return ModelSignature(inputs, Schema([ColSpec("double", bundle.label)]))
-
-
-def _example(bundle: Bundle) -> pd.DataFrame:
-    """Return the example as MLflow types it: its `datetime` is UTC without saying so."""
-    naive = [pa.field(c.name, pa.timestamp("us") if c.type == "timestamp" else c.arrow) for c in bundle.columns]
-    frame: pd.DataFrame = bundle.example.cast(pa.schema(naive)).to_pandas()
-    return frame
 
 
 def _flat(prefix: str, value: object) -> Iterator[tuple[str, object]]:

@@ -22,8 +22,8 @@ from raypipe.bundle import Bundle
 from raypipe.environment import Endpoints
 from raypipe.errors import BadRequest
 from raypipe.protocol import oip
-from raypipe.rollout.decide import Observed
 from raypipe.rollout.evidence import Evidence
+from raypipe.rollout.standing import Observed
 from raypipe.rollout.state import Served, Target
 
 

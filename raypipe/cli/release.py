@@ -139,7 +139,7 @@ def _table(decisions: list[Decision], *, header: bool) -> Table:
 
 
 def _describe(name: str, state: Release, on: Releasing) -> None:
-    from raypipe.rollout.decide import standing
+    from raypipe.rollout.standing import standing
     from raypipe.rollout.state import target
 
     _say(name, state)

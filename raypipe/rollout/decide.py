@@ -6,53 +6,23 @@ harm aborts at once, and when a deadline comes first, the file says what happens
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
-from raypipe.rollout.analysis import judge_error_rate
-from raypipe.rollout.evidence import Evidence
-from raypipe.rollout.spec import AdoptStep, Guardrail, PauseStep, ReleaseSpec, ShadowStep, WeightStep
+from raypipe.rollout.spec import AdoptStep, PauseStep, ReleaseSpec, ShadowStep, WeightStep
+from raypipe.rollout.standing import (
+    Observed,
+    capacity,
+    challenger_ready,
+    judgements,
+    loading,
+    minimum,
+    of_replicas,
+    share_of,
+)
 from raypipe.rollout.state import TRANSITIONS, Phase, Release, Served
-from raypipe.verdict import Finding, Status
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What the replicas say at one moment.
-
-    Parameters
-    ----------
-    expected
-        Gateway replicas that should report.
-    prepared
-        Gateway replicas that hold the candidate, loaded, verified and warm.
-    serving
-        Gateway replicas that are in the state's generation, with the champion that it orders.
-    refused
-        Why the candidate cannot be loaded; None when nobody said so.
-    smoke
-        Whether the candidate answered its own example through its pinned version; None when not yet tried.
-    smoke_message
-        What the smoke test saw.
-    challenger_expected, challenger_ready
-        Challenger replicas that should run, and those that do.
-    evidence
-        What the gateway replicas counted in this rollout.
-    circuit_open_s
-        For how long a gateway has found the challenger unreachable by now.
-    """
-
-    expected: int
-    prepared: int
-    serving: int
-    refused: str | None = None
-    smoke: bool | None = None
-    smoke_message: str = ""
-    challenger_expected: int = 0
-    challenger_ready: int = 0
-    evidence: Evidence = field(default_factory=Evidence)
-    circuit_open_s: float = 0.0
+from raypipe.verdict import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +86,8 @@ def decide(state: Release, observed: Observed, now: datetime) -> Step | None:
             return _candidate_refused(state, observed) or _harm(state, observed) or _after_loading(state, observed, now)
         case Phase.ADOPTING:
             if 0 < observed.expected <= observed.serving:
-                return _step(state, "succeed", f"the candidate answers in {_of(observed.serving, observed)}")
-            return _late(state, f"the candidate answers in {_of(observed.serving, observed)}", now)
+                return _step(state, "succeed", f"the candidate answers in {of_replicas(observed.serving, observed)}")
+            return _late(state, f"the candidate answers in {of_replicas(observed.serving, observed)}", now)
         case Phase.SUCCEEDED | Phase.ABORTED | Phase.UNDONE:
             return None
         case _:
@@ -168,27 +138,6 @@ def undo(state: Release, why: str) -> Step:
     return _step(state, "undo", why)
 
 
-def judgements(state: Release) -> tuple[tuple[Guardrail, Finding], ...]:
-    """Return what each guardrail says to the evidence of the whole rollout."""
-    deciding = max(1, sum(not g.dry_run for g in state.spec.guardrails))
-    errors, alpha, beta = state.evidence.errors(), state.spec.alpha / deciding, state.spec.beta
-    return tuple((g, judge_error_rate(errors, margin=g.margin, alpha=alpha, beta=beta)) for g in state.spec.guardrails)
-
-
-def standing(state: Release, observed: Observed) -> str:
-    """Return a sentence on what is being waited for."""
-    state = replace(state, evidence=state.evidence.merge(observed.evidence))
-    match state.phase:
-        case Phase.PLANNED | Phase.PREPARING:
-            return _loading(state, observed)
-        case Phase.SHADOWING | Phase.SHIFTING | Phase.PAUSED:
-            said = "; ".join(f.message for _, f in judgements(state))
-            waits = "waits for a person to resume" if state.phase is Phase.PAUSED else _minimum(state)[1]
-            return f"{_describe(state)}: {waits}; {said}" + _capacity(observed)
-        case _:
-            return str(state.phase)
-
-
 def _candidate_refused(state: Release, observed: Observed) -> Step | None:
     if observed.refused:
         return _step(state, "abort", f"a replica refused the candidate: {observed.refused}")
@@ -200,16 +149,16 @@ def _candidate_refused(state: Release, observed: Observed) -> Step | None:
 def _after_planning(state: Release, observed: Observed, now: datetime) -> Step | None:
     if state.strategy != "canary":
         return _after_loading(state, observed, now)
-    if _challenger_ready(observed) and observed.smoke:
+    if challenger_ready(observed) and observed.smoke:
         running = f"the challenger runs in {observed.challenger_ready} of {observed.challenger_expected} replicas"
         return _next(state, f"{running}; {observed.smoke_message}", now)
-    return _late(state, _loading(state, observed), now)
+    return _late(state, loading(state, observed), now)
 
 
 def _after_loading(state: Release, observed: Observed, now: datetime) -> Step | None:
     if 0 < observed.expected <= observed.prepared and observed.smoke:
-        return _step(state, "adopt", f"loaded in {_of(observed.prepared, observed)}; {observed.smoke_message}")
-    return _late(state, _loading(state, observed), now)
+        return _step(state, "adopt", f"loaded in {of_replicas(observed.prepared, observed)}; {observed.smoke_message}")
+    return _late(state, loading(state, observed), now)
 
 
 def _harm(state: Release, observed: Observed) -> Step | None:
@@ -232,13 +181,13 @@ def _harm(state: Release, observed: Observed) -> Step | None:
 def _after_step(state: Release, observed: Observed, now: datetime) -> Step | None:
     deciding = [f for g, f in judgements(state) if not g.dry_run]
     said = "; ".join(f.message for f in deciding)
-    reached, counted = _minimum(state)
-    ready = _challenger_ready(observed)
+    reached, counted = minimum(state)
+    ready = challenger_ready(observed)
     if reached and ready and all(f.status is Status.SAFE for f in deciding):
         return _next(state, f"{counted}; {said}", now)
     if now <= state.deadline_at:
         return None
-    why = f"{counted} at the deadline {_at(state.deadline_at)}; {said}{_capacity(observed)}"
+    why = f"{counted} at the deadline {_at(state.deadline_at)}; {said}{capacity(observed)}"
     if state.spec.on_deadline == "pause":
         return _step(state, "pause", why)
     complete = observed.expected > 0 and observed.serving >= observed.expected and reached and ready
@@ -253,9 +202,9 @@ def _next(state: Release, why: str, now: datetime) -> Step:
     kind = state.spec.steps[begun.step].kind
     match kind:
         case ShadowStep():
-            return _step(replace(begun, deadline_at=now + kind.deadline), "shadow", f"{why}; now {_share(kind)}")
+            return _step(replace(begun, deadline_at=now + kind.deadline), "shadow", f"{why}; now {share_of(kind)}")
         case WeightStep():
-            return _step(replace(begun, deadline_at=now + kind.deadline), "shift", f"{why}; now {_share(kind)}")
+            return _step(replace(begun, deadline_at=now + kind.deadline), "shift", f"{why}; now {share_of(kind)}")
         case PauseStep():
             return _step(begun, "pause", f"{why}; now a person must resume")
         case AdoptStep():
@@ -263,20 +212,6 @@ def _next(state: Release, why: str, now: datetime) -> Step:
             return _step(begun, "prepare", f"{why}; now to be loaded in every gateway replica")
         case _:
             assert_never(kind)
-
-
-def _minimum(state: Release) -> tuple[bool, str]:
-    """Return whether the step has seen enough, and the count in words."""
-    errors = state.evidence.errors(since=state.step_since)
-    kind = state.under_way.kind if state.under_way else None
-    match kind:
-        case ShadowStep():
-            return errors.pairs >= kind.min_pairs, f"{errors.pairs:,} of {kind.min_pairs:,} pairs"
-        case WeightStep():
-            seen = errors.challenger_requests
-            return seen >= kind.min_requests, f"{seen:,} of {kind.min_requests:,} challenger requests"
-        case _:
-            return True, "nothing to count"
 
 
 def _late(state: Release, waiting: str, now: datetime) -> Step | None:
@@ -288,35 +223,6 @@ def _late(state: Release, waiting: str, now: datetime) -> Step | None:
 def _step(state: Release, what: str, why: str) -> Step:
     after = replace(state, phase=TRANSITIONS[state.phase, what], generation=state.generation + 1, reason=why)
     return Step(what, why, after)
-
-
-def _loading(state: Release, observed: Observed) -> str:
-    if state.strategy == "canary" and state.phase is Phase.PLANNED:
-        return f"the challenger runs in {observed.challenger_ready} of {observed.challenger_expected} replicas"
-    return f"the candidate is loaded in {_of(observed.prepared, observed)}"
-
-
-def _challenger_ready(observed: Observed) -> bool:
-    return 0 < observed.challenger_expected <= observed.challenger_ready
-
-
-def _capacity(observed: Observed) -> str:
-    if _challenger_ready(observed):
-        return ""
-    return f"; capacity: {observed.challenger_ready} of {observed.challenger_expected} challenger replicas run"
-
-
-def _describe(state: Release) -> str:
-    kind = state.under_way.kind if state.under_way else None
-    return _share(kind) if isinstance(kind, ShadowStep | WeightStep) else str(state.phase)
-
-
-def _share(kind: ShadowStep | WeightStep) -> str:
-    return f"{'shadow' if isinstance(kind, ShadowStep) else 'weight'} {kind.percent:g} %"
-
-
-def _of(count: int, observed: Observed) -> str:
-    return f"{count} of {observed.expected} replicas"
 
 
 def _at(moment: datetime) -> str:

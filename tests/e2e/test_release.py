@@ -5,139 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import time
-import warnings
-from dataclasses import replace
-from types import SimpleNamespace
 
 import psutil
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
-from drive import Drive
-from mlflow import MlflowClient
-from trips import make_trips
+from shuttles import NAME, Shuttles, broken_copy
 
-from raypipe.adapters.lake.bundles import LakeBundles
-from raypipe.adapters.lake.catalog import predictions_table, shadow_pairs_table
-from raypipe.adapters.lake.decisions import Decisions
 from raypipe.decision import verify
-from raypipe.ports import Trained
-from raypipe.rollout.state import fold
-from raypipe.training.code import CodePackage
-from raypipe.training.spec import Entrypoint
-from raypipe.verdict import Finding, Status, worst
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # about MLflow's own types, while it is imported
-    from raypipe.adapters.registry_mlflow import MlflowRegistry
+from raypipe.verdict import Status
 
 pytestmark = pytest.mark.e2e
-NAME = "shuttles"
 SHORT = "{steps: [{shadow: {min_pairs: 20}}, {weight: {percent: 50, min_requests: 10}}, {adopt: {}}]}"
 LONG = "{steps: [{weight: {percent: 50, min_requests: 1000000}}, {adopt: {}}]}"
 LATER = "{steps: [{weight: {percent: 10, min_requests: 5}}, {pause: {}}, {adopt: {}}]}"
-SHARED = [
-    "release.cpus_per_replica=0.1",
-    "release.challenger.cpus_per_replica=0.1",
-    "release.guardrails=[{metric: error_rate, margin: 0.4}]",
-]
-BROKEN = """
-import torch
-from torch import nn
-
-
-class Broken(nn.Module):
-    def __init__(self, inputs, bad):
-        super().__init__()
-        self.bad, self.flat = bad, nn.Linear(inputs, 1)
-
-    def forward(self, x):
-        if x[:, self.bad].any():
-            raise RuntimeError("this model cannot take the south")
-        return self.flat(x).squeeze(-1)
-
-
-def build(inputs, bad):
-    return Broken(inputs, bad)
-"""
-
-
-def in_city(rows, city):
-    """Return the rows as if all of them were there."""
-    return rows.set_column(rows.schema.get_field_index("city"), "city", pa.array([city] * rows.num_rows))
-
-
-class Shuttles:
-    """A pipeline with two versions that passed, and everything that can be asked about its releases."""
-
-    def __init__(self, platform, store, warm, root):
-        self.trips = make_trips(root, store, NAME, days=2)
-        self.platform, self.store, self.warm = platform, store, warm
-        self.where, self.env = platform.endpoints, ("--env", str(platform.env_file))
-        for seed in (7, 8):
-            made = warm.run("run", str(self.trips.file), *self.env, "--set", f"training.seed={seed}", *self.sets())
-            assert made.returncode == 0, made.stdout
-        self.bundles = LakeBundles(store)
-
-    def sets(self, steps=None, *more):
-        given = [
-            *SHARED,
-            *([f"release.steps={steps.removeprefix('{steps: ').removesuffix('}')}"] if steps else []),
-            *more,
-        ]
-        return [part for override in given for part in ("--set", override)]
-
-    def start(self, version, steps, *more, stop_at=None):
-        arguments = ["release", "start", str(self.trips.file), "--version", version, *self.env]
-        return self.warm.run(*arguments, *self.sets(steps, *more), stop_at=stop_at)
-
-    def release(self, verb, *arguments):
-        return self.warm.run("release", verb, NAME, *self.env, *arguments)
-
-    @property
-    def decisions(self):
-        return Decisions(self.store).stream(f"release/{NAME}")
-
-    def words(self, since=0):
-        return [d.what for d in self.decisions if d.generation > since]
-
-    @property
-    def generation(self):
-        return self.decisions[-1].generation
-
-    @property
-    def state(self):
-        return fold(self.decisions)
-
-    @property
-    def champion(self):
-        return MlflowClient(self.where.mlflow_uri).get_model_version_by_alias(NAME, "champion").version
-
-    def bundle(self, version):
-        found = MlflowRegistry(self.where.mlflow_uri).version(NAME, version)
-        return self.bundles.get(found[0].digest)
-
-    def drive(self, **options):
-        bundle = self.bundle(self.champion)
-        rows = pa.concat_tables([in_city(bundle.example, city) for city in ("north", "south")])
-        return Drive(f"{self.where.serve_url}/endpoints/{NAME}/invocations", rows, bundle.columns, **options)
-
-    def logged(self, answers):
-        """Return the rows of the prediction log and of the pairs for these answers, once all answers are there."""
-        ids = {a.request_id for a in answers}
-        deadline = time.monotonic() + 60
-        while True:
-            rows = predictions_table(self.store).read(where=pc.field("request_id").isin(ids)).to_pylist()
-            if {r["request_id"] for r in rows} == ids:
-                pairs = shadow_pairs_table(self.store).read(where=pc.field("request_id").isin(ids)).to_pylist()
-                return rows, pairs
-            assert time.monotonic() < deadline, f"{len(rows)} of {len(ids)} answers were logged"
-            time.sleep(0.2)
-
-    @property
-    def other(self):
-        """The version of the two that is not the champion."""
-        return "2" if self.champion == "1" else "1"
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +42,7 @@ def test_a_good_challenger_takes_over_step_by_step_and_no_user_sees_an_error(shu
 
 
 def test_a_challenger_that_fails_on_one_city_is_stopped_and_its_users_get_the_champions_answers(shuttles, tmp_path):
-    version = _broken(shuttles, tmp_path)
+    version = broken_copy(shuttles, tmp_path)
     before, champion = shuttles.generation, shuttles.champion
     with shuttles.drive() as drive:
         ended = shuttles.start(version, LONG, "release.guardrails=[{metric: error_rate, margin: 0.05}]")
@@ -178,7 +57,7 @@ def test_a_challenger_that_fails_on_one_city_is_stopped_and_its_users_get_the_ch
 
 
 def test_a_refused_version_is_not_released(shuttles, tmp_path):
-    version = _broken(shuttles, tmp_path, verdict=Status.FAILED, seed=99)
+    version = broken_copy(shuttles, tmp_path, verdict=Status.FAILED, seed=99)
     before = shuttles.generation
     refused = shuttles.start(version, SHORT)
     assert refused.returncode == 3
@@ -323,42 +202,3 @@ def _await_stopped(pid):
     while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
         assert time.monotonic() < deadline, "the process did not stop at its boundary"
         time.sleep(0.05)
-
-
-def _broken(shuttles, root, verdict=Status.PASSED, seed=7):
-    """Return the number of a registered version that raises on trips from the south; its own example has none."""
-    original = shuttles.bundle(shuttles.champion)
-    (root / "broken_trips.py").write_text(BROKEN)
-    code = CodePackage.of("broken_trips:build", root)
-    inputs = original.transforms.inputs
-    bad = inputs.index("city=south")
-    width = len(inputs)
-    weights = {
-        "flat.weight": original.weights["layers.0.weight"][:1],
-        "flat.bias": original.weights["layers.0.bias"][:1],
-    }
-    assert weights["flat.weight"].shape == (1, width)
-    bundle = replace(
-        original,
-        architecture=Entrypoint(kind="entrypoint", entrypoint="broken_trips:build", parameters={"bad": bad}),
-        code=code,
-        weights=weights,
-        example=in_city(original.example, "north"),
-        lineage=replace(original.lineage, seed=seed),
-    )
-    registry = MlflowRegistry(shuttles.where.mlflow_uri)
-    found = worst([Finding("demonstration", verdict, "broken on purpose, for a test")])
-    pipeline = SimpleNamespace(spec=SimpleNamespace(name=NAME, training=_Nothing()))
-    run_id = registry.start(pipeline, bundle.lineage)
-    trained = Trained(run_id, shuttles.bundles.put(bundle), {})
-    registry.finish(run_id, trained)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own use of pandas
-        return registry.register(NAME, trained, bundle, found).version
-
-
-class _Nothing:
-    """No training: the copy is made, not trained."""
-
-    def model_dump(self, mode):
-        return {}

@@ -10,9 +10,9 @@ from raypipe.errors import ConfigError, GenerationMoved
 from raypipe.ports import ModelVersion
 from raypipe.release import abort, current, resume, roll_out, undo
 from raypipe.rollout.analysis import ErrorMeter
-from raypipe.rollout.decide import Observed
 from raypipe.rollout.evidence import Evidence, StepEvidence
 from raypipe.rollout.spec import ReleaseSpec
+from raypipe.rollout.standing import Observed
 from raypipe.rollout.state import Phase, Served
 
 SPEC = ReleaseSpec(deadline="5m")

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypipe.rollout.analysis import ErrorMeter
-from raypipe.rollout.decide import Observed, abort, decide, plan, resume, standing, undo
+from raypipe.rollout.decide import abort, decide, plan, resume, undo
 from raypipe.rollout.evidence import Evidence, StepEvidence
 from raypipe.rollout.spec import ReleaseSpec
+from raypipe.rollout.standing import Observed, standing
 from raypipe.rollout.state import TRANSITIONS, Phase, Release, Served, target
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
