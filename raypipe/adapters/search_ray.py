@@ -7,6 +7,7 @@ compared on the latest training rows, held out: the validation rows are for the 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +20,8 @@ import ray.data
 from ray import tune
 from ray.train import DataConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
-from ray.util.queue import Queue
+from ray.util.queue import Empty, Queue
 
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.train_rows import Examples, cut_of, held_out_of, matrices_of, profile_of
@@ -39,13 +39,15 @@ _TRIAL_CPUS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A queue to which reports go with the number of their trial."""
+    """Where a trial's reports go: to whoever follows the search, with the trial's number, and to Tune."""
 
     queue: Queue
     number: int
+    to_tune: Queue
 
     def put(self, report: tuple[int, Mapping[str, float]]) -> None:
-        """Pass on (epoch, metrics)."""
+        """Pass on (epoch, metrics); fails once Tune has ended the trial."""
+        self.to_tune.put(report)
         self.queue.put((self.number, *report))
 
 
@@ -111,11 +113,9 @@ def _run_trials(
         scheduler = ASHAScheduler(max_t=max(2, epochs), grace_period=max(1, epochs // 4), reduction_factor=3)
     # Workers wait at each report until the controller looks; at its default of 2 s a short trial mostly waits.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    # A trial that is stopped early still waits for its trainer, and would hold its workers for 10 minutes.
-    os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = "1"
     # Progress is told by raypipe's own events; the newer output prints its own in spite of `verbose=0`.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    trainable = tune.with_resources(tune.with_parameters(_run_trial, **options), {"CPU": _TRIAL_CPUS})
+    trainable = tune.with_resources(tune.with_parameters(_TrainedTrial, **options), {"CPU": _TRIAL_CPUS})
     tuner = tune.Tuner(
         trainable,
         param_space={"number": tune.grid_search([t.number for t in trials])},
@@ -124,12 +124,16 @@ def _run_trials(
             mode=spec.better,
             scheduler=scheduler,
             max_concurrent_trials=spec.concurrent,
-            # For the same reason the actor of a trial that is stopped early is of no more use.
-            reuse_actors=False,
+            reuse_actors=True,
             time_budget_s=spec.budget.total_seconds(),
         ),
         run_config=tune.RunConfig(
-            name=f"search-{time.time_ns()}", storage_path=path, storage_filesystem=filesystem, verbose=0
+            name=f"search-{time.time_ns()}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            verbose=0,
+            # A trial that has ended is in the registry; one that has not is run again.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
     grid: Any = tuner.fit()
@@ -152,35 +156,76 @@ def _results(
     return results
 
 
-def _run_trial(
-    config: dict[str, Any],
-    work: Work,
-    models: Mapping[int, Any],
-    training: TrainingSpec,
-    matrices: ray.data.Dataset,
-    reports: Queue,
-) -> None:
-    number = config["number"]
+class _TrainedTrial(tune.Trainable):
+    """One trial at a time: a trainer in a thread, whose epochs are Tune's steps.
+
+    Tune ends a trial between two steps without a word to its trainer. A trainer that is killed leaves what it had
+    reserved to a helper of Ray Train, which needs a dashboard that it can find; so it is ended here, from within.
+    """
+
+    def setup(self, config: dict[str, Any], **given: Any) -> None:
+        """Begin the trial that `config` numbers, with what is the same for all."""
+        self._given = given
+        self._begin(config)
+
+    def step(self) -> dict[str, Any]:
+        """Return the next epoch's metrics; the last says so."""
+        while True:
+            ended = not self._thread.is_alive()
+            try:
+                epoch, metrics = self._queue.get(timeout=0.1 if ended else 1.0)
+            except Empty:
+                if self._error:
+                    raise self._error from None
+                if ended:
+                    return {"done": True}
+                continue
+            return {**metrics, "done": epoch + 1 >= self._epochs}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this process."""
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End the trainer: its next report fails, and it gives back what it had reserved."""
+        self._queue.shutdown(force=True)
+        self._thread.join()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        number, work = config["number"], self._given["work"]
+        model = self._given["models"][number]
+        self._queue = Queue(actor_options={"num_cpus": 0})
+        self._error: Exception | None = None
+        self._epochs = model.epochs
+        work = replace(work, model=model, progress=Numbered(self._given["reports"], number, self._queue))
+        name = f"trial-{number}-{time.time_ns()}"
+        trainer = _trainer(work, self._given["training"], self._given["matrices"], name, str(self.logdir))
+        self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
+        self._thread.start()
+
+    def _fit(self, trainer: TorchTrainer) -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # noqa: BLE001 of the user's model too: told to Tune by `step`
+            self._error = error
+
+
+def _trainer(work: Work, training: TrainingSpec, matrices: ray.data.Dataset, name: str, storage: str) -> TorchTrainer:
     workers = training.workers
     gpus = workers.gpus_per_worker
     resources = {"CPU": workers.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
     loop: Any = train_share
     run_config: Any = RunConfig
-    to_tune: Any = TuneReportCallback
-    trial_work = replace(work, model=models[number], progress=Numbered(reports, number))
-    TorchTrainer(
+    return TorchTrainer(
         loop,
-        train_loop_config={"work": trial_work},
+        train_loop_config={"work": work},
         scaling_config=ScalingConfig(num_workers=workers.num, use_gpu=gpus > 0, resources_per_worker=resources),
-        run_config=run_config(
-            name=f"trial-{number}-{time.time_ns()}",
-            storage_path=str(tune.get_context().get_trial_dir()),
-            callbacks=[to_tune()],
-            logging_config=LoggingConfig(log_level="WARNING"),
-        ),
+        run_config=run_config(name=name, storage_path=storage, logging_config=LoggingConfig(log_level="WARNING")),
         datasets={"train": matrices},
         dataset_config=DataConfig(execution_options=ray.data.ExecutionOptions(preserve_order=True)),
-    ).fit()
+    )
 
 
 def _result(trial: Trial, epochs: int, reported: Sequence[Mapping[str, float]], error: str | None) -> TrialResult:

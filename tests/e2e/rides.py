@@ -23,8 +23,8 @@ class Rides:
         self.mlflow = MlflowClient(self.where.mlflow_uri)
         self.decisions = Decisions(store)
 
-    def arguments(self, *overrides):
-        return ["run", str(self.trips.file), "--env", self.env, *[part for o in overrides for part in ("--set", o)]]
+    def arguments(self, *overrides, command="run"):
+        return [command, str(self.trips.file), "--env", self.env, *[part for o in overrides for part in ("--set", o)]]
 
     def table(self, name):
         return DeltaTable(self.store.lake(name), storage_options=self.store.delta_options())

@@ -6,6 +6,7 @@ import time
 import warnings
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import requests
 from mlflow import MlflowClient
@@ -58,8 +59,7 @@ class Ferries:
             time.sleep(0.2)
 
     def logged(self):
-        rows = predictions_table(self.store).read()
-        return rows.filter([m == NAME for m in rows.column("model").to_pylist()])
+        return predictions_table(self.store).read(where=pc.field("model") == NAME)
 
     def look(self, *overrides, stop_at=None):
         sets = [part for o in overrides for part in ("--set", o)]

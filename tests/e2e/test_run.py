@@ -221,28 +221,27 @@ def test_a_halted_gate_commits_no_row_until_the_limit_is_raised(rides, warm):
     assert (rides.events("trips").num_rows, len(rides.letters()), rides.champion) == (before, letters, champion)
     manifests = rides.table("manifests").to_pyarrow_table().num_rows
 
-    again = warm.run(*rides.arguments(*limits))
+    again = warm.run(*rides.arguments(*limits, command="ingest"))
     assert again.returncode == 0, again.stdout
     assert "going on with manifest" in again.stdout
     assert rides.table("manifests").to_pyarrow_table().num_rows == manifests
     assert rides.words(stream)[-2:] == ["halt", "accept"]
     assert rides.events("trips").num_rows == before + PER_DAY
     assert len(rides.letters()) == letters + 2 * PER_DAY
-    assert rides.champion != champion
 
 
 @pytest.mark.usefixtures("first")
 def test_a_halted_generation_waits_unread_until_a_person_lets_it_in(rides, warm):
     rides.trips.land(DAYS + 2, replayed=0, broken=PER_DAY)
     assert warm.run(*rides.arguments()).returncode == 3
-    before, champion, stream = rides.events("trips").num_rows, rides.champion, f"ingest/{NAME}_trips"
+    before, stream = rides.events("trips").num_rows, f"ingest/{NAME}_trips"
     (halted,) = {json.loads(rides.decisions.stream(f"ingest/{NAME}_{s}")[-1].evidence)["manifest"] for s in SOURCES}
-    waiting = warm.run(*rides.arguments())
+    ingest = ["ingest", str(rides.trips.file), "--env", rides.env]
+    waiting = warm.run(*ingest)
     assert waiting.returncode == 3, waiting.stdout
     assert "is still halted and was not read" in waiting.stdout
     assert rides.words(stream)[-1] == "halt"
 
-    ingest = ["ingest", str(rides.trips.file), "--env", rides.env]
     vague = warm.run(*ingest, "--accept", str(halted), "--reason", "known outage")
     assert vague.returncode == 2
     assert f"several sources are halted ({NAME}_ends, {NAME}_trips): say which with --source" in vague.stdout
@@ -252,9 +251,7 @@ def test_a_halted_generation_waits_unread_until_a_person_lets_it_in(rides, warm)
     assert rides.words(stream)[-2:] == ["accept_halted", "accept"]
     assert "known outage" in rides.decisions.stream(stream)[-1].why
     assert rides.events("trips").num_rows == before + PER_DAY
-    result = warm.run(*rides.arguments())
-    assert result.returncode == 0, result.stdout
-    assert rides.champion != champion
+    assert warm.run(*ingest).returncode == 0
 
 
 @pytest.mark.usefixtures("first")
@@ -274,11 +271,6 @@ def test_a_search_that_was_killed_goes_on_with_the_trials_that_are_missing(rides
     parents = {t.data.tags["mlflow.parentRunId"] for t in trials}
     assert parents <= {r.info.run_id for r in rides.runs}
     assert all(len(rides.mlflow.get_metric_history(t.info.run_id, "auc")) == 2 for t in trials), "one for each epoch"
-
-    reused = warm.run(*rides.arguments(f"search={space.replace('full', 'reuse')}", "training.seed=12"))
-    assert reused.returncode == 0, reused.stdout
-    assert f"reusing the hyperparameters of version {int(rides.champion) - 1}" in reused.stdout
-    assert "trial 1" not in reused.stdout
 
 
 @pytest.mark.usefixtures("first")

@@ -24,6 +24,7 @@ def test_the_demonstration_promotes_or_refuses_the_honest_candidate_and_stops_th
     command = [sys.executable, "configs/flights/demo.py", "--fast", "--env", str(platform.env_file)]
     played = subprocess.run(command, env=platform.variables, capture_output=True, text=True, check=False)
     assert played.returncode == 0, (played.stdout + played.stderr)[-5000:]
+    assert "search    reusing the hyperparameters of version 1" in played.stderr
     told = [line for line in played.stdout.splitlines() if line.startswith("users: ")]
     assert told
     assert all(" requests, 0 errors, " in line for line in told), told

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """A Ray cluster of two CPUs in this process's session, without tokens."""
+    """A Ray cluster of two CPUs in this process's session, without a dashboard and without tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -22,8 +22,7 @@ def ray_cluster() -> Iterator[None]:
 
             ray.init(
                 num_cpus=2,
-                # Ray Train asks it whether a controller is still there, before it frees what that had reserved.
-                include_dashboard=True,
+                include_dashboard=False,
                 object_store_memory=200_000_000,
                 log_to_driver=False,
                 configure_logging=False,
