@@ -62,8 +62,11 @@ _OTHER_TYPES: dict[tuple[pa.DataType, pa.DataType], frozenset[Rules]] = {
     (_DATE, pa.string()): frozenset({Rules.JSON_SCHEMA}),
     (TIMESTAMP, pa.string()): frozenset({Rules.JSON_SCHEMA}),
 }
-"""(written, read) -> the readers that read it. Avro would also read the integer beneath a logical type as another
-number or time, which is not the value that was written: that is not counted as reading."""
+"""(written, read) -> the readers that read it.
+
+An Avro reader would also take the integer beneath a logical type for a number or another time, and a Protobuf parser
+the fields of a date for those of a timestamp. What comes out is not what was written: that does not count as reading.
+"""
 
 _AVRO_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 

@@ -70,8 +70,8 @@ CASES = {
         typed(pa.date32()),
         contract(Field("x", pa.date32(), minimum=Bound(date(2020, 1, 1)))),
     ),
-    "a length gets looser": (string(max_length=1), string(max_length=2)),
-    "a length gets tighter": (string(max_length=2), string(max_length=1)),
+    "a longest text gets longer, or a shortest shorter": (string(max_length=1), string(max_length=2)),
+    "a longest text gets shorter, or a shortest longer": (string(min_length=1), string(min_length=2)),
     "a pattern is removed": (string(pattern="^a"), string()),
     "a pattern is added": (string(), string(pattern="^a")),
     "a pattern becomes another": (string(pattern="^a"), string(pattern="^a|b")),
@@ -200,15 +200,13 @@ def test_transitive_is_compatible_with_each(history, new, rules):
 
 
 @given(contracts(), contracts())
-def test_contracts_without_a_change_are_those_of_one_digest(old, new):
-    assert (changes(old, new) == ()) == (old.digest == new.digest)
-
-
-@given(contracts(), contracts())
 def test_the_lake_is_broken_by_every_change_that_its_table_refuses(old, new):
     columns = [c for c in changes(old, new) if c.path in "xyz" or c.path.endswith(".logicalType")]
     refused = Schema.from_arrow(old.schema) != Schema.from_arrow(new.schema)
     assert any(Rules.LAKE not in c.backward | c.forward for c in columns) == refused
+
+
+CHANGEABLE = ["required", "minimum", "maximum", "min_length", "max_length", "pattern", "valid_values", "warned"]
 
 
 @st.composite
@@ -216,8 +214,14 @@ def pairs(draw):
     """Return two columns that differ in a few rules, so that many pairs are compatible."""
     one = draw(fields("x", tuple(VALUES)))
     other = draw(fields("x", (one.type,)))
-    taken = draw(st.sets(st.sampled_from(["required", "minimum", "maximum", "max_length", "pattern", "valid_values"])))
+    taken = draw(st.sets(st.sampled_from(CHANGEABLE)))
     return one, replace(one, **{name: getattr(other, name) for name in taken})
+
+
+@given(st.tuples(contracts(), contracts()) | pairs().map(lambda pair: (contract(pair[0]), contract(pair[1]))))
+def test_contracts_without_a_change_are_those_of_one_digest(pair):
+    old, new = pair
+    assert (changes(old, new) == ()) == (old.digest == new.digest)
 
 
 def accepted(rows, column):
@@ -235,21 +239,33 @@ def test_who_reads_by_the_rules_of_the_lake_refuses_no_row_of_the_writer(pair, d
     assert accepted(written, reader) == written
 
 
-@given(
-    st.sampled_from(["minimum", "maximum"]),
-    maybe(st.builds(Bound, SMALL, st.booleans())),
-    maybe(st.builds(Bound, SMALL, st.booleans())),
-)
-def test_a_range_of_integers_breaks_exactly_when_it_leaves_one_out(end, was, now):
+BOUNDS = maybe(st.builds(Bound, SMALL, st.booleans()))
+
+
+@pytest.mark.parametrize("end", ["minimum", "maximum"])
+@pytest.mark.parametrize(("dtype", "step"), [(pa.int64(), 1), (pa.float64(), 0.5)])
+@given(BOUNDS, BOUNDS)
+def test_a_range_breaks_exactly_when_it_leaves_a_number_out(end, dtype, step, was, now):
     def inside(bound, value):
         if bound is None:
             return True
         more = value - bound.value if end == "minimum" else bound.value - value
         return more > 0 if bound.exclusive else more >= 0
 
-    reads = all(inside(now, v) for v in range(-2, 7) if inside(was, v))
-    # Within a few integers no end at all looks like one that is far away.
-    assert compatible([integer(**{end: was})], integer(**{end: now}), Mode.BACKWARD, Rules.LAKE) == reads
+    old, new = (contract(Field("x", dtype, **{end: bound})) for bound in (was, now))
+    reads = all(inside(now, n * step) for n in range(-4, 16) if inside(was, n * step))
+    assert compatible([old], new, Mode.BACKWARD, Rules.LAKE) == reads
+
+
+LENGTHS = st.tuples(maybe(SMALL), maybe(SMALL))
+
+
+@given(LENGTHS, LENGTHS)
+def test_a_length_breaks_exactly_when_an_end_of_it_does(was, now):
+    kept = (now[0] or 0) <= (was[0] or 0) and (now[1] is None or (was[1] is not None and was[1] <= now[1]))
+    old, new = (string(min_length=least, max_length=most) for least, most in (was, now))
+    for rules in (Rules.LAKE, Rules.JSON_SCHEMA):
+        assert compatible([old], new, Mode.BACKWARD, rules) == kept
 
 
 def as_json_schema(column):
@@ -294,6 +310,20 @@ def test_a_change_says_what_changed_in_words():
         ("celsius.required", "false", "true"),
         ("celsius.maximum", "2000", "100 (excluded)"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (RowRules(required=True), "warning: required"),
+        (RowRules(pattern="^a"), "warning: pattern ^a"),
+        (RowRules(required=True, valid_values=("a", "b")), "warning: required; valid values a, b"),
+    ],
+)
+def test_a_warning_that_comes_or_goes_is_a_change_that_breaks_nobody(rules, said):
+    (change,) = changes(string(), string(warned=rules))
+    assert (change.path, change.old, change.new) == ("x.quality", "none", said)
+    assert change.backward == change.forward == frozenset(Rules)
 
 
 def test_transitive_remembers_what_the_last_contract_has_forgotten():
