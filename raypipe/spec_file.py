@@ -60,6 +60,10 @@ def read_text(file: Path, what: str) -> str:
         return file.read_text()
     except OSError as error:
         raise ConfigError(f"{file}: {what} cannot be read: {error.strerror}", file=str(file), line=None) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file}: {what} is not text in UTF-8 (byte {error.start}): save it as UTF-8", file=str(file), line=None
+        ) from error
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -64,6 +64,16 @@ class RowRules:
     valid_values: tuple[str | int, ...] | None = None
     pattern: str | None = None
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Return the names of those that are stated, in the words of the findings."""
+        stated = {
+            "required": self.required,
+            "pattern": self.pattern is not None,
+            "valid_values": self.valid_values is not None,
+        }
+        return tuple(rule for rule, is_stated in stated.items() if is_stated)
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -106,6 +116,18 @@ class Field:
     text: TimeText | None = None
     classification: str | None = None
     warned: RowRules = RowRules()
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Return what can refuse a row besides its type, in the words of the reasons."""
+        stated = {
+            "required": self.required,
+            "range": self.minimum is not None or self.maximum is not None,
+            "length": self.min_length is not None or self.max_length is not None,
+            "pattern": self.pattern is not None,
+            "valid_values": self.valid_values is not None,
+        }
+        return tuple(rule for rule, is_stated in stated.items() if is_stated)
 
 
 @dataclass(frozen=True, slots=True)

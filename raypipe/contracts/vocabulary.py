@@ -65,6 +65,8 @@ LEVELS = {
         "rule mustNotBe mustBeGreaterThan mustBeGreaterOrEqualTo mustBeLessThan mustBeLessOrEqualTo mustBeBetween "
         "mustNotBeBetween query engine implementation",
     ),
+    "enum value": _keys("value", "id label description tags customProperties authoritativeDefinitions"),
+    "custom property of the schema object": _keys("property value", "id description vendor"),
 }
 """Level -> its keys."""
 
@@ -112,5 +114,9 @@ def _level(path: Path) -> str | None:
         ):
             # Rules in words are documentation, whatever else they carry.
             return "quality"
+        case ("schema", int(), "properties", int(), "enum", int(), str()):
+            return "enum value"
+        case ("schema", int(), "customProperties", int(), str()):
+            return "custom property of the schema object"
         case _:
             return None
