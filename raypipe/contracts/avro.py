@@ -238,12 +238,8 @@ class _Columns:
 
 
 def _inflated(content: bytes) -> bytes:
-    stream = zlib.decompressobj(-15)
-    data = stream.decompress(content)
-    # What follows the stream is no error: some writers leave a part of a checksum there.
-    if not stream.eof:
-        raise EOFError("the deflate stream is cut")
-    return data
+    # Not `zlib.decompress`: some writers leave a part of a checksum behind the stream.
+    return zlib.decompressobj(-15).decompress(content)
 
 
 def _unsnapped(content: bytes) -> bytes:

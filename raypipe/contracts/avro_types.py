@@ -76,8 +76,7 @@ class Kind:
             case "plain":
                 return pl.Series(values, dtype=self.dtype)
             case "ticks":
-                stored = pl.Int32 if self.dtype == pl.Date else pl.Int64
-                return pl.Series(values, dtype=stored).cast(self.dtype)
+                return pl.Series(values, dtype=pl.Int64).cast(self.dtype)
             case "of_day":
                 ticks = pl.Series(values, dtype=pl.Int64)
                 if not ticks.is_between(0, _NANOSECONDS_A_DAY // self.scale - 1).all():

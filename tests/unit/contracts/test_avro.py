@@ -108,15 +108,6 @@ def read(data):
     return read_rows(data, "avro", uri="s3://landing/x.avro")
 
 
-def column(schema, *values):
-    """Return the values of a column, written as they are stored, as it is read."""
-    plain = fastavro.parse_schema(schema_of({"a": schema}))
-    data = header(plain) + block(encoded(plain, *({"a": v} for v in values)), len(values))
-    raw = read(data)
-    assert raw.malformed.num_rows == 0
-    return raw.parts[0].frame["a"]
-
-
 def rows_of(raw):
     """Return position -> row, over all parts."""
     return {row.pop(ROW): row for part in raw.parts for row in part.frame.iter_rows(named=True)}
@@ -290,6 +281,14 @@ def test_names_defined_once_are_used_in_other_fields_whatever_their_namespace():
     }
 
 
+def test_a_record_that_two_fields_use_does_not_hold_itself():
+    inner = {"type": "record", "name": "Inner", "fields": [{"name": "x", "type": "long"}]}
+    fields = {"one": inner, "two": ["null", "Inner"]}
+    rows = [{"one": {"x": 1}, "two": {"x": 2}}, {"one": {"x": 3}, "two": None}]
+    found = rows_of(read(written(fields, rows)))
+    assert found == {0: {"one": b'{"x":1}', "two": b'{"x":2}'}, 1: {"one": b'{"x":3}', "two": None}}
+
+
 def test_a_union_of_several_types_loses_no_row_and_no_type():
     moment = {"type": "long", "logicalType": "timestamp-micros"}
     rows = [{"a": 12}, {"a": "12"}, {"a": None}, {"a": 1.5}]
@@ -309,10 +308,10 @@ def test_every_codec_of_the_specification_is_read(codec):
     assert rows_of(read(data)) == {0: {"a": 1}, 1: {"a": 2}, 2: {"a": 3}}
 
 
-def test_the_deflate_of_fastavro_itself_is_read():
+def test_many_blocks_of_fastavro_itself_are_read_in_their_order():
     sink = io.BytesIO()
-    fastavro.writer(sink, schema_of({"a": "long"}), [{"a": i} for i in range(5000)], codec="deflate")
-    assert [r["a"] for r in rows_of(read(sink.getvalue())).values()] == list(range(5000))
+    fastavro.writer(sink, schema_of({"a": "long"}), [{"a": i} for i in range(25_000)], codec="deflate")
+    assert [r["a"] for r in rows_of(read(sink.getvalue())).values()] == list(range(25_000))
 
 
 def test_another_codec_is_named_with_those_that_are_read():
@@ -395,7 +394,23 @@ def test_a_block_that_is_not_its_rows_and_nothing_else_is_not_believed(content, 
     assert numbers(raw) == {**{i: i for i in range(5)}, **{10 + i: 20 + i for i in range(5)}}
 
 
-@pytest.mark.parametrize("count", [0, 2**40, 1_000])
+def test_snappy_is_compared_with_its_checksum_and_never_allocates_what_cannot_be():
+    rows = encoded(schema_of(FIELDS), *ROWS[1])
+    packed = CODECS["snappy"](rows)
+    other_text = CODECS["snappy"](rows.replace(b"text", b"tent"))
+    vast = b"\xff\xff\xff\xff\xff\x7f" + packed[1:]
+    for content, why in ((other_text[:-4] + packed[-4:], "the checksum is that of"), (vast, "bytes are said to be in")):
+        stored = encoded("long", 5) + encoded("bytes", content) + MARK
+        raw = read(header(schema_of(FIELDS), "snappy") + stored)
+        assert malformed_of(raw) == [(row, "malformed(block)") for row in range(5)]
+        assert why in raw.malformed["raw"][0].as_py()
+
+
+def test_a_negative_count_of_nothing_is_one_entry():
+    assert malformed_of(read(header(schema_of(FIELDS)) + block(b"", -1))) == [(0, "malformed(gap)")]
+
+
+@pytest.mark.parametrize("count", [0, 2**40, 1_000, -5])
 def test_a_count_that_cannot_be_is_one_entry(count):
     raw = read(header(schema_of(FIELDS)) + block(encoded(schema_of(FIELDS), *ROWS[1]), count))
     assert malformed_of(raw) == [(0, "malformed(gap)")]
@@ -441,7 +456,10 @@ def test_a_row_whose_text_is_not_utf8_is_malformed_alone():
     ("schema", "bare", "good", "bad"),
     [
         ("int", "long", 2**31 - 1, 2**31),
-        ({"type": "long", "logicalType": "time-micros"}, "long", 0, 86_400_000_000),
+        ({"type": "int", "logicalType": "date"}, "long", 0, 2**32),
+        ({"type": "long", "logicalType": "time-micros"}, "long", 86_399_999_999, 86_400_000_000),
+        # In nanoseconds this would be 2^64 + 384, which 64 bits take for 384.
+        ({"type": "long", "logicalType": "time-micros"}, "long", 0, (2**64 + 384) // 1000),
         ({"type": "bytes", "logicalType": "decimal", "precision": 2}, "bytes", b"\x63", b"\x64"),
     ],
 )
