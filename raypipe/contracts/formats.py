@@ -1,4 +1,4 @@
-"""The bytes of one object as rows: Parquet, CSV or JSON lines, plain or compressed.
+"""The bytes of one object as rows: Parquet, Avro, CSV or JSON lines, plain or compressed.
 
 A row that is broken is set aside and the others go on; only an object that cannot be opened at all is an error.
 Does not know contracts, nor where bytes come from.
@@ -15,11 +15,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pcsv
 
+from raypipe.contracts.avro import NotAvro, read_avro
 from raypipe.contracts.jsonl import read_jsonl
 from raypipe.contracts.rows import LINE, ROW, RawPart, RawRows, is_utf8, malformed_table
 from raypipe.errors import RaypipeError
 
-Format = Literal["parquet", "csv", "jsonl"]
+Format = Literal["parquet", "csv", "jsonl", "avro"]
 
 _COMPRESSION: dict[str, Literal["gzip", "zstd", "bz2"]] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
@@ -37,6 +38,7 @@ def read_rows(data: bytes, format: Format, *, uri: str = "") -> RawRows:
         The object's bytes.
     format
         What the feed states. CSV has a header and is UTF-8; an empty field is null. JSON lines are UTF-8 objects.
+        Avro is an object container file of records.
     uri
         Its name, whose suffix `.gz`, `.zst` or `.bz2` says how CSV and JSON lines are compressed.
 
@@ -46,7 +48,7 @@ def read_rows(data: bytes, format: Format, *, uri: str = "") -> RawRows:
         When the bytes are not of that format at all.
     """
     name = uri or "the object"
-    if format != "parquet":
+    if format in ("csv", "jsonl"):
         data = _decompressed(data, name)
     match format:
         case "parquet":
@@ -55,6 +57,8 @@ def read_rows(data: bytes, format: Format, *, uri: str = "") -> RawRows:
             return _read_csv(data, name)
         case "jsonl":
             return read_jsonl(data)
+        case "avro":
+            return _read_avro(data, name)
         case _:
             assert_never(format)
 
@@ -77,6 +81,13 @@ def _read_parquet(data: bytes, name: str) -> RawRows:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise Unreadable(f"{name} is not Parquet that can be read: {error}") from error
     return RawRows((RawPart(numbered),), malformed_table([]))
+
+
+def _read_avro(data: bytes, name: str) -> RawRows:
+    try:
+        return read_avro(data)
+    except NotAvro as error:
+        raise Unreadable(f"{name} is not Avro that can be read: {error}") from error
 
 
 def _read_csv(data: bytes, name: str) -> RawRows:

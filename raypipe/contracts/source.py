@@ -15,7 +15,7 @@ class ObjectFeed(Spec):
     kind: Literal["objects"]
     uri: str
     """Prefix such as `s3://landing/flights/`, or a directory."""
-    format: Literal["parquet", "csv", "jsonl"]
+    format: Literal["parquet", "csv", "jsonl", "avro"]
 
 
 class HaltWhen(Spec):

@@ -95,7 +95,7 @@ def test_the_digest_changes_with_the_meaning_and_not_with_the_layout(write):
         (
             "format: csv",
             "format: xml",
-            ":6: `sources.trips.feeds.0.format`: Input should be 'parquet', 'csv' or 'jsonl'",
+            ":6: `sources.trips.feeds.0.format`: Input should be 'parquet', 'csv', 'jsonl' or 'avro'",
         ),
         ("request: [city]", "request: [town]", "`features.request` uses the column `town`, which the contract of"),
         ("name: long, ", "", ":17: `label.name` is required"),
