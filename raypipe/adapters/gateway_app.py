@@ -165,7 +165,7 @@ class GatewayApp:
         if method != "POST":
             raise Refused(405, f"{method} is not allowed here: POST the request", (b"allow", b"POST"))
         body = await read_body(headers, receive, state.max_body_bytes)
-        asked = Asked(headers, body, identity, state.max_rows)
+        asked = Asked(headers, body, identity, state.max_rows, _known(state.models[name], trial))
         if serving is None and trial is not None:
             return await self._scoring.answer_pinned(parse, state.models[name].config, trial, asked)
         assert serving is not None
@@ -250,6 +250,14 @@ class GatewayApp:
         if not names:
             raise Refused(503, "no model has a champion yet: try again", (b"retry-after", b"1"))
         return names[0]
+
+
+def _known(model: Model, trial: Trial | None) -> frozenset[str]:
+    """Return the columns of every version at hand; none where there is one, whose own are all that is known."""
+    if len(model.versions) < 2 and trial is None:
+        return frozenset()
+    taken = [v.schema.names for v in model.versions.values()]
+    return frozenset().union(*taken, trial.schema.names if trial else ())
 
 
 def _listing(model: Model) -> dict[str, object]:

@@ -64,9 +64,9 @@ class Paired:
     Parameters
     ----------
     champion_scores, challenger_scores
-        float64, shape (rows,); the challenger's are None when it failed.
+        float64, shape (rows,); None for the one that failed.
     error
-        Why it failed.
+        Why the challenger failed.
     """
 
     at: datetime
@@ -77,7 +77,7 @@ class Paired:
     epoch: int
     champion_version: str
     challenger_version: str
-    champion_scores: np.ndarray
+    champion_scores: np.ndarray | None
     challenger_scores: np.ndarray | None
     error: str | None
 

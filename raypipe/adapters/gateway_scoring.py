@@ -35,12 +35,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as it came: its headers, its body, its id, and the limits in force."""
+    """A request as it came: its headers, its body, its id, and the limits in force.
+
+    `known` names the columns of every version of the model at hand: one that another version takes may be sent to all,
+    so that clients need not change what they send at the instant at which a version takes over.
+    """
 
     headers: dict[bytes, bytes]
     body: bytes
     identity: str
     max_rows: int
+    known: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def parse_infer(asked: Asked, columns: tuple[Column, ...], schema: pa.Schema) ->
     """Return a request of the Open Inference Protocol."""
     if b"inference-header-content-length" in asked.headers:
         raise BadRequest("binary tensors are not understood: send JSON (binary_data=False in tritonclient)")
-    request = oip.parse_infer(asked.body, columns, max_rows=asked.max_rows, schema=schema)
+    request = oip.parse_infer(asked.body, columns, max_rows=asked.max_rows, schema=schema, ignored=asked.known)
 
     def reply(scores: np.ndarray, origin: oip.Origin, identity: str) -> bytes:
         return oip.infer_answer(request, scores, origin, request_id=identity)
@@ -73,7 +78,9 @@ def parse_infer(asked: Asked, columns: tuple[Column, ...], schema: pa.Schema) ->
 def parse_invocations(asked: Asked, columns: tuple[Column, ...], schema: pa.Schema) -> Parsed:
     """Return a request of MLflow's scoring protocol."""
     content_type = asked.headers.get(b"content-type", b"").decode("latin-1")
-    table = invocations.parse_invocations(asked.body, content_type, columns, max_rows=asked.max_rows, schema=schema)
+    table = invocations.parse_invocations(
+        asked.body, content_type, columns, max_rows=asked.max_rows, schema=schema, ignored=asked.known
+    )
     return Parsed(table, lambda scores, origin, identity: invocations.predictions_answer(scores))
 
 
@@ -142,14 +149,14 @@ class Scoring:
             try:
                 scores = await self._run(asked, partial(serving.scorer.score, request.table))
             except Exception:
-                if not assignment.challenger and assignment.leased:
+                if not assignment.challenger:
                     assignment.count_request(failed=True)
+                self._copy(parse, noted, trial, assignment, None)
                 raise
-        if not assignment.challenger and assignment.leased:
+        if not assignment.challenger:
             assignment.count_request(failed=False)
         self._recorder.answered(noted.row(unit, kind, scores, arm, by, reason, version))
-        if assignment.copied and assignment.leased:
-            self._copy(parse, noted, trial, assignment, scores)
+        self._copy(parse, noted, trial, assignment, scores)
         return _reply(request, scores, config, version, arm, by, asked)
 
     async def _challenged(
@@ -165,17 +172,24 @@ class Scoring:
         except ChallengerFailed as failure:
             assignment.count_fallback(failure.reason)
             # What an open circuit diverts was never the challenger's to fail.
-            if failure.reason != "circuit":
+            if failure.reason == "circuit":
+                assignment.count_diverted()
+            else:
                 assignment.count_request(failed=True)
             return None, failure.reason
         assignment.count_request(failed=False)
         return scores, None
 
-    def _copy(self, parse: Parse, noted: _Noted, trial: Trial, assignment: Assignment, scores: np.ndarray) -> None:
+    def _copy(
+        self, parse: Parse, noted: _Noted, trial: Trial, assignment: Assignment, scores: np.ndarray | None
+    ) -> None:
+        """Send a copy where the split says so; without `scores` the champion has failed on it."""
+        if not (assignment.copied and assignment.leased):
+            return
         try:
             table = _table_for(parse, noted.request, noted.serving, noted.asked, trial)
         except ChallengerFailed as failure:
-            assignment.count_pair(challenger_failed=True)
+            assignment.count_pair(challenger_failed=True, champion_failed=scores is None)
             self._recorder.paired(noted.pair(assignment.unit, trial.order.version, scores, None, failure.message))
             return
         waiting = trial.lane.copy(table)
@@ -192,7 +206,7 @@ class Scoring:
         noted: _Noted,
         trial: Trial,
         assignment: Assignment,
-        champion: np.ndarray,
+        champion: np.ndarray | None,
     ) -> None:
         version = trial.order.version
         challenger: np.ndarray | None = None
@@ -201,7 +215,7 @@ class Scoring:
             challenger = await waiting
         except ChallengerFailed as failure:
             error = f"{failure.reason}: {failure.message}"
-        assignment.count_pair(challenger_failed=error is not None)
+        assignment.count_pair(challenger_failed=error is not None, champion_failed=champion is None)
         self._recorder.paired(noted.pair(assignment.unit, version, champion, challenger, error))
 
     async def _run(self, asked: Asked, work: Callable[[], _T]) -> _T:
@@ -248,7 +262,7 @@ class _Noted:
         )
 
     def pair(
-        self, unit: str, version: str, champion: np.ndarray, challenger: np.ndarray | None, error: str | None
+        self, unit: str, version: str, champion: np.ndarray | None, challenger: np.ndarray | None, error: str | None
     ) -> Paired:
         return Paired(
             at=datetime.now(UTC),
@@ -269,6 +283,8 @@ def _table_for(parse: Parse, request: Parsed, serving: Serving, asked: Asked, tr
     """Return the request for the challenger's inputs; one that lacks them is one that it fails."""
     if trial.schema == serving.schema:
         return request.table
+    if all(field in serving.schema for field in trial.schema):
+        return request.table.select(trial.schema.names)
     try:
         return parse(asked, trial.order.columns, trial.schema).table
     except BadRequest as error:

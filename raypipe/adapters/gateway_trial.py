@@ -31,11 +31,16 @@ class Counts:
     meter: ErrorMeter = field(default_factory=ErrorMeter)
     dropped: int = 0
     fallbacks: Counter[str] = field(default_factory=Counter)
+    asked: int = 0
+    copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Where the split puts a unit under one generation, and where its outcome is counted.
+    """Where the split puts a request under one generation, and where its outcome is counted.
+
+    What it is evidence of is settled here, before anybody answers: of a unit's requests the first that was assigned
+    counts, whichever is answered first, and while the challenger is not reached neither arm counts.
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ class Assignment:
     challenger
         Whether it was given to the challenger.
     copied
-        Whether its requests are copied to the challenger.
+        Whether it is copied to the challenger.
     leased
         Whether somebody judges the challenger; else it gets nothing, whatever the split says.
     """
@@ -58,26 +63,36 @@ class Assignment:
     leased: bool
     _trial: Trial
     _share: float
+    _counts: bool
+    _pair_counts: bool
 
     def count_request(self, *, failed: bool) -> None:
-        """Count the unit's first request of the rollout, by assigned arm."""
-        if 0 < self._share < 1 and self._trial.first(self.unit):
+        """Count the outcome by assigned arm, where it is evidence."""
+        if self._counts:
             meter = self._trial.counts[self.generation].meter
             meter.request(challenger=self.challenger, share=self._share, failed=failed)
 
-    def count_pair(self, *, challenger_failed: bool) -> None:
-        """Count the unit's first shadow pair of the rollout."""
-        if self._trial.first(f"pair {self.unit}"):
-            meter = self._trial.counts[self.generation].meter
-            meter.pair(challenger_failed=challenger_failed, champion_failed=False)
+    def count_diverted(self) -> None:
+        """Count no outcome: the circuit opened while it was on its way; the unit's next request may be evidence."""
+        if self._counts:
+            self._trial.forget(self.unit)
+
+    def count_pair(self, *, challenger_failed: bool, champion_failed: bool) -> None:
+        """Count a shadow pair, and its outcome where it is evidence."""
+        counts = self._trial.counts[self.generation]
+        counts.copied += 1
+        if self._pair_counts:
+            counts.meter.pair(challenger_failed=challenger_failed, champion_failed=champion_failed)
 
     def count_fallback(self, reason: str) -> None:
         """Count an answer that the champion gave for the challenger."""
         self._trial.counts[self.generation].fallbacks[reason] += 1
 
     def count_dropped(self) -> None:
-        """Count a copy that found no room."""
+        """Count a copy that found no room; the unit's next one may be evidence."""
         self._trial.counts[self.generation].dropped += 1
+        if self._pair_counts:
+            self._trial.forget(f"pair {self.unit}")
 
 
 class Trial:
@@ -115,25 +130,36 @@ class Trial:
         self._leased_until = time.monotonic() + self.order.lease_s
 
     def assign(self, unit: str) -> Assignment:
-        """Return where the split puts this unit now."""
+        """Return where the split puts a request of this unit now."""
         order = self.order
         place = bucket(order.salt, unit)
+        challenger, copied = takes(place, order.percent), takes(place, order.shadow_percent)
+        leased = time.monotonic() < self._leased_until
+        reached = leased and not self.lane.open_s
+        if challenger and leased:
+            self.counts[self._generation].asked += 1
         return Assignment(
             unit,
             self._generation,
-            takes(place, order.percent),
-            takes(place, order.shadow_percent),
-            time.monotonic() < self._leased_until,
+            challenger,
+            copied,
+            leased,
             self,
             order.percent / 100,
+            reached and 0 < order.percent < 100 and self._first(unit),
+            reached and copied and self._first(f"pair {unit}"),
         )
 
-    def first(self, unit: str) -> bool:
+    def forget(self, key: str) -> None:
+        """Let the next request of a unit, or its next pair, be its first."""
+        self._units.discard(hash(key))
+
+    def _first(self, key: str) -> bool:
         """Return whether this is new in the rollout, which it then is no more."""
-        key = hash(unit)
-        if key in self._units or len(self._units) >= _UNITS:
+        hashed = hash(key)
+        if hashed in self._units or len(self._units) >= _UNITS:
             return False
-        self._units.add(key)
+        self._units.add(hashed)
         return True
 
     def evidence(self) -> RolloutEvidence:
@@ -145,6 +171,8 @@ class Trial:
                 counts.dropped,
                 dict(counts.fallbacks),
                 open_s if generation == self._generation else 0.0,
+                counts.asked,
+                counts.copied,
             )
             for generation, counts in self.counts.items()
         }

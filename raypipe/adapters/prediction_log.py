@@ -175,12 +175,17 @@ def pair_rows(pairs: Sequence[Paired]) -> pa.Table:
     rows = []
     for p in pairs:
         shared = {name: getattr(p, name) for name in SHADOW_PAIRS.names if hasattr(p, name)}
-        for row, champion in enumerate(p.champion_scores.tolist()):
-            challenger = None if p.challenger_scores is None else float(p.challenger_scores[row])
-            difference = None if challenger is None else challenger - champion
-            scores = {"champion_score": champion, "challenger_score": challenger, "difference": difference}
+        champion, challenger = _listed(p.champion_scores), _listed(p.challenger_scores)
+        for row in range(max(len(champion), len(challenger), 1)):
+            ours, theirs = champion[row] if champion else None, challenger[row] if challenger else None
+            difference = None if ours is None or theirs is None else theirs - ours
+            scores = {"champion_score": ours, "challenger_score": theirs, "difference": difference}
             rows.append(shared | scores | {"row": row})
     return pa.Table.from_pylist(rows, schema=SHADOW_PAIRS)
+
+
+def _listed(scores: np.ndarray | None) -> list[float]:
+    return [] if scores is None else [float(s) for s in scores]
 
 
 def _features(tables: Sequence[pa.Table]) -> list[str]:

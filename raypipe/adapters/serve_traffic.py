@@ -103,7 +103,8 @@ class ServeTraffic:
         seen = self._control.observed()
         # Replicas that run are asked themselves: one that dies meanwhile is not the candidate's fault.
         if seen.status == "DEPLOY_FAILED" or (seen.status == "UNHEALTHY" and not seen.replicas):
-            return Observed(seen.expected, 0, 0, refused=_said(seen))
+            # A candidate that runs beside the gateways has no part in what is wrong with them: the deadline decides.
+            return Observed(seen.expected, 0, 0, refused=None if target.challenger else _said(seen))
         rollout = target.rollout if target.challenger and lease else None
         reported = self._control.reported(seen, rollout) if target.loaded else {}
         observed = self._observed(name, target, seen, reported)
@@ -148,7 +149,10 @@ class ServeTraffic:
         reasons: set[str | None] = set()
         if candidate:
             prepared = sum(s.loaded.get(name, {}).get(candidate.version) == candidate.digest for s in statuses)
-            reasons = {_refusal(s, name, candidate.version, target.generation) for s in statuses}
+            # With a challenger beside it, what a gateway cannot load may be the champion: no fault of the challenger.
+            loading = target.challenger is None or target.challenger.served == candidate
+            version = candidate.version if loading else None
+            reasons = {_refusal(s, name, version, target.generation) for s in statuses}
         if champion:
             serving = sum(
                 s.epochs.get(name, 0) >= target.generation and s.champions.get(name) == champion for s in statuses
@@ -204,7 +208,7 @@ def _said(seen: Observation) -> str:
     return f"Serve says {seen.status}: {seen.message or 'nothing more'}"
 
 
-def _refusal(status: GatewayStatus, name: str, version: str, generation: int) -> str | None:
+def _refusal(status: GatewayStatus, name: str, version: str | None, generation: int) -> str | None:
     # A replica that has not heard of this generation may still tell why it refused the one before; that it could not
     # read the order is then the only reason that counts.
     if status.wanted.get(name, 0) < generation:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from types import NoneType
@@ -36,7 +36,11 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
 
 
 def typed_table(
-    given: Mapping[str, Cells], columns: tuple[Column, ...], schema: pa.Schema | None = None, where: str = "input"
+    given: Mapping[str, Cells],
+    columns: tuple[Column, ...],
+    schema: pa.Schema | None = None,
+    where: str = "input",
+    ignored: Collection[str] = (),
 ) -> pa.Table:
     """Return the table whose columns are exactly `columns`, in their order, from JSON cells.
 
@@ -50,6 +54,8 @@ def typed_table(
         `arrow_schema(columns)`, where the caller keeps it.
     where
         What the protocol calls a column, for messages.
+    ignored
+        Names that may be given though they are no inputs of this model; they are not looked at.
 
     Raises
     ------
@@ -57,6 +63,9 @@ def typed_table(
         When a column is missing or unknown, lengths differ, there are no rows, or a cell does not fit its type
         without loss. The message names the column and the row (from 0).
     """
+    if ignored and len(given) != len(columns):
+        names = {c.name for c in columns}
+        given = {name: cells for name, cells in given.items() if name in names or name not in ignored}
     if len(given) != len(columns) or any(c.name not in given for c in columns):
         _refuse_names(given, columns, where)
     rows = len(given[columns[0].name]) if columns else 0

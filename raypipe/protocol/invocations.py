@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import orjson
@@ -33,6 +33,7 @@ def parse_invocations(
     *,
     max_rows: int = 10_000,
     schema: pa.Schema | None = None,
+    ignored: Collection[str] = (),
 ) -> pa.Table:
     """Return the table that `body` states, typed as the model takes it.
 
@@ -45,6 +46,8 @@ def parse_invocations(
         The request's header, such as `application/json; charset=utf-8`.
     columns
         The model's inputs; all must be there, in any order, null where not known.
+    ignored
+        Names of columns that may be sent though this model takes none so called.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def parse_invocations(
             raise UnsupportedMediaType(
                 f"the content type is {other[:60]!r}: send application/json or text/csv, in UTF-8"
             )
-    return typed_table(given, columns, schema, where="column")
+    return typed_table(given, columns, schema, where="column", ignored=ignored)
 
 
 def predictions_answer(scores: np.ndarray) -> bytes:

@@ -7,7 +7,7 @@ because an integer does not say its unit. Knows bytes and tables; does not know 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,12 @@ class Origin:
 
 
 def parse_infer(
-    body: bytes, columns: tuple[Column, ...], *, max_rows: int = 10_000, schema: pa.Schema | None = None
+    body: bytes,
+    columns: tuple[Column, ...],
+    *,
+    max_rows: int = 10_000,
+    schema: pa.Schema | None = None,
+    ignored: Collection[str] = (),
 ) -> InferRequest:
     """Return the request that `body` states.
 
@@ -91,6 +96,8 @@ def parse_infer(
         More rows are refused before any cell is looked at.
     schema
         `arrow_schema(columns)`, where the caller keeps it.
+    ignored
+        Names of inputs that may be sent though this model takes none so called.
 
     Raises
     ------
@@ -112,7 +119,9 @@ def parse_infer(
         if name in given:
             raise BadRequest(f"input `{name[:100]}` is given twice: send each column once", column=name[:100])
         given[name] = cells
-    return InferRequest(identity, typed_table(given, columns, schema), _outputs(request.get("outputs")))
+    return InferRequest(
+        identity, typed_table(given, columns, schema, ignored=ignored), _outputs(request.get("outputs"))
+    )
 
 
 def infer_answer(request: InferRequest, scores: np.ndarray, origin: Origin, *, request_id: str) -> bytes:

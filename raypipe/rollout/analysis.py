@@ -5,7 +5,7 @@ Knows counts, arms and what they say about a margin. Does not know where request
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from raypipe.stats.sequential import interval
 from raypipe.verdict import Finding, Status
@@ -49,6 +49,16 @@ class ErrorEvidence:
     def merge(self, other: ErrorEvidence) -> ErrorEvidence:
         """Return the evidence of both; associative, commutative, and `ErrorEvidence()` changes nothing."""
         return ErrorEvidence(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def once_each(self, processes: int) -> ErrorEvidence:
+        """Return the evidence as if each unit had been counted once, though each of `processes` may have counted it.
+
+        A unit that is counted r times with the same outcome adds r X to `total`. Divided by `processes`, it adds at
+        most X, so the increments keep their range; the variation that is kept, r X² / processes, is at least that of
+        what is added, (r X / processes)²: the bounds are wider than they need be, and hold.
+        """
+        n = max(1, processes)
+        return replace(self, total=self.total / n, variation=self.variation / n, weight=self.weight / n)
 
 
 class ErrorMeter:

@@ -28,17 +28,23 @@ class StepEvidence:
         How often the champion answered for the challenger, by reason.
     circuit_open_s
         For how long the challenger's circuit has been open by now; 0 when it is closed.
+    asked, copied
+        Requests that were assigned to the challenger, and copies that it was sent: also those of units that were
+        counted before, which say nothing new about errors and much about load.
     """
 
     errors: ErrorEvidence = field(default_factory=ErrorEvidence)
     shadow_dropped: int = 0
     fallbacks: Mapping[str, int] = field(default_factory=dict)
     circuit_open_s: float = 0.0
+    asked: int = 0
+    copied: int = 0
 
     @property
     def observations(self) -> int:
-        """Units and pairs counted; never falls while the process lives."""
-        return self.errors.challenger_requests + self.errors.champion_requests + self.errors.pairs
+        """Everything counted; never falls while the process lives."""
+        units = self.errors.challenger_requests + self.errors.champion_requests + self.errors.pairs
+        return units + self.asked + self.copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,16 @@ class Evidence:
         """Return the errors of all replicas in generation `since` and later."""
         counted = (part.errors for (generation, _), part in self.parts.items() if generation >= since)
         return reduce(ErrorEvidence.merge, counted, ErrorEvidence())
+
+    def load(self, since: int) -> tuple[int, int]:
+        """Return requests assigned to the challenger, and copies sent to it, in generation `since` and later."""
+        parts = [part for (generation, _), part in self.parts.items() if generation >= since]
+        return sum(p.asked for p in parts), sum(p.copied for p in parts)
+
+    @property
+    def processes(self) -> int:
+        """How many replica processes have counted something; a replica that was restarted is another."""
+        return len({replica for (_, replica), part in self.parts.items() if part.observations})
 
     @property
     def shadow_dropped(self) -> int:

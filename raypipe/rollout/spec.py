@@ -18,7 +18,7 @@ class ShadowStep(Spec):
     percent: float = Field(default=100, gt=0, le=100)
     """Share of the units whose requests are copied."""
     min_pairs: int = Field(default=500, ge=1)
-    """Requests that both models must have been asked in this step."""
+    """Requests that both models must have been asked in this step, a unit's later ones too."""
     deadline: Duration = _HOUR
     """When waiting for that ends."""
 
@@ -29,7 +29,7 @@ class WeightStep(Spec):
     percent: float = Field(gt=0, le=50)
     """Share of the units that are assigned to it; beyond 50 it is adopted instead."""
     min_requests: int = Field(default=500, ge=1)
-    """Units that must have been assigned to the challenger in this step."""
+    """Requests that must have been assigned to the challenger in this step, a unit's later ones too."""
     deadline: Duration = _HOUR
     """When waiting for that ends."""
 

@@ -56,6 +56,9 @@ def judgements(state: Release) -> tuple[tuple[Guardrail, Finding], ...]:
     """Return what each guardrail says to the evidence of the whole rollout."""
     deciding = max(1, sum(not g.dry_run for g in state.spec.guardrails))
     errors, alpha, beta = state.evidence.errors(), state.spec.alpha / deciding, state.spec.beta
+    if state.spec.unit.header or state.spec.unit.field:
+        # A user comes again, through any replica, and each process counts whom it has not seen itself.
+        errors = errors.once_each(state.evidence.processes)
     return tuple((g, judge_error_rate(errors, margin=g.margin, alpha=alpha, beta=beta)) for g in state.spec.guardrails)
 
 
@@ -75,14 +78,13 @@ def standing(state: Release, observed: Observed) -> str:
 
 def minimum(state: Release) -> tuple[bool, str]:
     """Return whether the step has seen enough, and the count in words."""
-    errors = state.evidence.errors(since=state.step_since)
+    asked, copied = state.evidence.load(since=state.step_since)
     kind = state.under_way.kind if state.under_way else None
     match kind:
         case ShadowStep():
-            return errors.pairs >= kind.min_pairs, f"{errors.pairs:,} of {kind.min_pairs:,} pairs"
+            return copied >= kind.min_pairs, f"{copied:,} of {kind.min_pairs:,} pairs"
         case WeightStep():
-            seen = errors.challenger_requests
-            return seen >= kind.min_requests, f"{seen:,} of {kind.min_requests:,} challenger requests"
+            return asked >= kind.min_requests, f"{asked:,} of {kind.min_requests:,} challenger requests"
         case _:
             return True, "nothing to count"
 

@@ -94,7 +94,10 @@ class World:
                 elif target.challenger.percent:
                     ours = i % 2 == 0
                     meter.request(challenger=ours, share=0.5, failed=ours and self.bad)
-        return Evidence({(g, "a"): StepEvidence(m.evidence()) for g, m in self.meters.items()})
+        counted = {g: m.evidence() for g, m in self.meters.items()}
+        return Evidence(
+            {(g, "a"): StepEvidence(e, asked=e.challenger_requests, copied=e.pairs) for g, e in counted.items()}
+        )
 
     def pause(self, seconds):
         self.seconds += 1

@@ -251,6 +251,14 @@ def test_a_challenger_that_cannot_be_deployed_refuses_with_serves_reason(traffic
     assert traffic.observe("flights", CANARY, smoke=False).refused is None
 
 
+def test_trouble_of_the_gateways_is_no_fault_of_a_challenger_beside_them(traffic, control):
+    control.replicas = (replica(), replica(loaded=(), refused={"flights/1": "Unavailable: the store is away"}))
+    assert traffic.observe("flights", CANARY, smoke=False).refused is None
+    control.seen = Observation("UNHEALTHY", "out of memory", 2, ())
+    seen = traffic.observe("flights", CANARY, smoke=False)
+    assert (seen.expected, seen.serving, seen.refused) == (2, 0, None)
+
+
 def test_evidence_is_that_of_this_rollout_by_generation_and_replica(traffic, control):
     def counted(rollout, n):
         return {"flights": RolloutEvidence(rollout, {5: StepEvidence(ErrorEvidence(n), circuit_open_s=n)}, 30.0)}

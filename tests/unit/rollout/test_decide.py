@@ -29,6 +29,12 @@ CANARY = ReleaseSpec.model_validate(
 PAUSING = ReleaseSpec.model_validate({"steps": [{"weight": {"percent": 10}}, {"pause": {}}, {"adopt": {}}]})
 
 
+def told_by(meter):
+    """Return what a replica tells that has seen each unit once."""
+    errors = meter.evidence()
+    return StepEvidence(errors, asked=errors.challenger_requests, copied=errors.pairs)
+
+
 def state(phase=Phase.PLANNED, champion=OLD, deadline=NOW + timedelta(minutes=5), spec=CANARY, step=-1):
     return Release(phase, 3, NEW, champion, deadline, "", "m-3", spec, step, 3)
 
@@ -43,14 +49,14 @@ def requests(champion, challenger, *, share=0.1, errors=0, generation=3, replica
         fails = ours and failed < errors
         failed += fails
         meter.request(challenger=ours, share=share, failed=fails)
-    return Evidence({(generation, replica): StepEvidence(meter.evidence())})
+    return Evidence({(generation, replica): told_by(meter)})
 
 
 def pairs(count, errors=0, generation=3):
     meter = ErrorMeter()
     for i in range(count):
         meter.pair(challenger_failed=i < errors, champion_failed=False)
-    return Evidence({(generation, "a"): StepEvidence(meter.evidence())})
+    return Evidence({(generation, "a"): told_by(meter)})
 
 
 def seen(evidence=None, ready=1, **rest):
