@@ -22,7 +22,7 @@ class Killed(BaseException):
 
 class World:
     def __init__(self, champion=True, **how):
-        self.ledger, self.jobs_, self.ended = Ledger(), [], set()
+        self.ledger, self.jobs_, self.ended, self.overrides = Ledger(), [], set(), {}
         self.found, self.now_ = live(**how), NOW
         self.champion_ = ModelVersion("m", "1", "aa") if champion else None
 
@@ -41,9 +41,10 @@ class World:
     def running(self, name):
         return next((j for j in self.jobs_ if j not in self.ended), None)
 
-    def submit(self, job_id, config):
+    def submit(self, job_id, config, overrides=()):
         if job_id not in self.jobs_:
             self.jobs_.append(job_id)
+            self.overrides[job_id] = list(overrides)
 
     def ports(self, **replaced):
         ours = dict.fromkeys(("predictions", "registry", "bundles", "jobs"), self)
@@ -93,6 +94,28 @@ def test_killed_at_any_call_and_looked_again_there_is_one_decision_to_fire_and_o
         tick(PIPELINE, "p.yaml", world.ports(decisions=mortal, jobs=jobs))
     tick(PIPELINE, "p.yaml", world.ports())
     assert (world.words.count("fire"), world.jobs_) == (1, ["retrain-m-1"])
+
+
+def test_a_retraining_that_was_submitted_is_not_started_again_by_a_cluster_that_forgot_its_jobs():
+    world = World(score_shift=1)
+    tick(PIPELINE, "p.yaml", world.ports())
+    tick(PIPELINE, "p.yaml", world.ports())
+    world.jobs_.clear()
+    tick(PIPELINE, "p.yaml", world.ports())
+    assert (world.words, world.jobs_) == (["fire", "hold", "hold"], [])
+
+
+def test_a_retraining_gets_the_overrides_that_it_was_decided_with_though_another_look_submits_it():
+    world = World(score_shift=1)
+
+    def die(*_):
+        raise Killed
+
+    with contextlib.suppress(Killed):
+        dying = SimpleNamespace(running=world.running, submit=die)
+        tick(PIPELINE, "p.yaml", world.ports(jobs=dying), overrides=["training.seed=8"])
+    tick(PIPELINE, "p.yaml", world.ports(), overrides=["training.seed=9"])
+    assert world.overrides == {"retrain-m-1": ["training.seed=8"]}
 
 
 def test_without_a_champion_it_says_what_to_do():
