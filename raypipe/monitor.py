@@ -64,7 +64,7 @@ def tick(
     config
         The pipeline file, for the runs that it starts.
     since, until
-        The window; by default the file's, up to now.
+        The window; by default the file's length, up to now.
     overrides
         What the pipeline was read with, such as `training.seed=8`; a retraining that is fired gets the same.
 
@@ -82,14 +82,7 @@ def tick(
     if past and past[-1].what == "fire":
         # Whoever decided it may have been killed before the job was submitted; what follows it is recorded after that.
         _retrain(past[-1], config, on)
-    champion = on.registry.champion(spec.name)
-    if champion is None:
-        raise ConfigError(f"model {spec.name!r} has no champion to monitor: `raypipe run {config}` releases one")
-    ends = until or on.now()
-    bundle = on.bundles.get(champion.digest)
-    live = on.predictions.live(pipeline, champion.version, bundle, since or ends - spec.monitor.window, ends)
-    expected = on.registry.metrics(spec.name, champion.version).get(spec.monitor.quality.metric)
-    findings = judge_live(live, bundle.profile, expected, spec.monitor)
+    live, findings = _look(pipeline, config, on, since, until)
     judged = decide(
         findings,
         live,
@@ -103,12 +96,27 @@ def tick(
     decision = _record(stream, past[-1] if past else None, judged, evidence, on)
     if decision.what == "fire":
         _retrain(decision, config, on)
-    return Tick(champion.version, live, findings, decision)
+    return Tick(live.version, live, findings, decision)
 
 
 def job_of(decision: Decision) -> str:
     """Return the id of the job that a decision to fire starts."""
     return f"retrain-{decision.stream.partition('/')[2]}-{decision.generation}"
+
+
+def _look(
+    pipeline: Pipeline, config: str, on: MonitorPorts, since: datetime | None, until: datetime | None
+) -> tuple[Live, tuple[Finding, ...]]:
+    spec = pipeline.spec
+    champion = on.registry.champion(spec.name)
+    if champion is None:
+        raise ConfigError(f"model {spec.name!r} has no champion to monitor: `raypipe run {config}` releases one")
+    ends = until or on.now()
+    starts = since or ends - spec.monitor.window_for(spec.label.matures_within)
+    bundle = on.bundles.get(champion.digest)
+    live = on.predictions.live(pipeline, champion.version, bundle, starts, ends)
+    expected = on.registry.metrics(spec.name, champion.version).get(spec.monitor.quality.metric)
+    return live, judge_live(live, bundle.profile, expected, spec.monitor)
 
 
 def _retrain(decision: Decision, config: str, on: MonitorPorts) -> None:

@@ -13,7 +13,8 @@ from raypipe.errors import ConfigError
 from raypipe.monitor import tick
 from raypipe.ports import ModelVersion
 
-PIPELINE = SimpleNamespace(spec=SimpleNamespace(name="m", monitor=MonitorSpec(), triggers=TriggersSpec()))
+LABEL = SimpleNamespace(matures_within=timedelta(days=2))
+PIPELINE = SimpleNamespace(spec=SimpleNamespace(name="m", label=LABEL, monitor=MonitorSpec(), triggers=TriggersSpec()))
 
 
 class Killed(BaseException):
@@ -36,6 +37,7 @@ class World:
         return SimpleNamespace(profile=REFERENCE)
 
     def live(self, pipeline, version, bundle, since, until):
+        self.window = until - since
         return self.found
 
     def running(self, name):
@@ -116,6 +118,14 @@ def test_a_retraining_gets_the_overrides_that_it_was_decided_with_though_another
         tick(PIPELINE, "p.yaml", world.ports(jobs=dying), overrides=["training.seed=8"])
     tick(PIPELINE, "p.yaml", world.ports(), overrides=["training.seed=9"])
     assert world.overrides == {"retrain-m-1": ["training.seed=8"]}
+
+
+@pytest.mark.parametrize(("stated", "days"), [(None, 3), ("5d", 5)])
+def test_the_window_is_a_day_longer_than_labels_take_unless_the_file_says_otherwise(stated, days):
+    world = World()
+    pipeline = SimpleNamespace(spec=SimpleNamespace(**{**vars(PIPELINE.spec), "monitor": MonitorSpec(window=stated)}))
+    tick(pipeline, "p.yaml", world.ports())
+    assert world.window == timedelta(days=days)
 
 
 def test_without_a_champion_it_says_what_to_do():
