@@ -16,12 +16,12 @@ from pydantic import Field, model_validator
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.odcs import load_contract
 from raypipe.contracts.source import SourceSpec
-from raypipe.drift.spec import MonitorSpec, TriggersSpec
+from raypipe.drift.spec import MonitorSpec, OnQuality, TriggersSpec
 from raypipe.environment import EnvironmentSpec
 from raypipe.errors import ConfigError
 from raypipe.features.view import FeaturesSpec, LabelSpec
 from raypipe.rollout.spec import ReleaseSpec
-from raypipe.spec import Spec
+from raypipe.spec import Spec, format_duration
 from raypipe.spec_file import load_spec, nearest, read_text
 from raypipe.training.code import CodePackage
 from raypipe.training.search import SearchSpec, trials_of, with_parameters
@@ -50,6 +50,18 @@ class PipelineSpec(Spec):
         for where, source in used:
             if source not in self.sources:
                 raise ValueError(f"`{where}` names the source `{source}`{nearest(source, self.sources)}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_come_within_the_window(self) -> PipelineSpec:
+        window, matures = self.monitor.window, self.label.matures_within
+        judged = any(isinstance(t, OnQuality) for t in self.triggers.any_of)
+        if window is not None and window < matures and judged:
+            raise ValueError(
+                f"`monitor.window` is {format_duration(window)}, and labels take up to {format_duration(matures)} "
+                "(`label.matures_within`), so quality would have few labels or none: make the window longer, leave it "
+                "out (a day longer than labels take), or take `quality` out of `triggers.any_of`"
+            )
         return self
 
 

@@ -1,12 +1,15 @@
 """One look at what was answered: judge it, decide, record, and start a retraining where that was decided.
 
 A decision to fire is recorded before the job is submitted under an id made of its generation, so a monitor that was
-killed in between submits it at its next tick, and never twice. Does not know how drift is measured or where jobs run.
+killed in between submits it at its next tick, and never twice. A decision that follows it says that it was submitted:
+it is left alone then, even by a cluster that has forgotten its jobs. Does not know how drift is measured or where jobs
+run.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,7 +50,12 @@ def stream_of(name: str) -> str:
 
 
 def tick(
-    pipeline: Pipeline, config: str, on: MonitorPorts, since: datetime | None = None, until: datetime | None = None
+    pipeline: Pipeline,
+    config: str,
+    on: MonitorPorts,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    overrides: Sequence[str] = (),
 ) -> Tick:
     """Return what a look at the champion's predictions came to; afterwards it is recorded, and acted on.
 
@@ -56,7 +64,9 @@ def tick(
     config
         The pipeline file, for the runs that it starts.
     since, until
-        The window; by default the file's, up to now.
+        The window; by default the file's length, up to now.
+    overrides
+        What the pipeline was read with, such as `training.seed=8`; a retraining that is fired gets the same.
 
     Raises
     ------
@@ -69,17 +79,10 @@ def tick(
     stream = stream_of(spec.name)
     past = on.decisions.stream(stream)
     fired = [d for d in past if d.what == "fire"]
-    if fired:
-        # Whoever decided it may have been killed before the job was submitted.
-        on.jobs.submit(job_of(fired[-1]), config)
-    champion = on.registry.champion(spec.name)
-    if champion is None:
-        raise ConfigError(f"model {spec.name!r} has no champion to monitor: `raypipe run {config}` releases one")
-    ends = until or on.now()
-    bundle = on.bundles.get(champion.digest)
-    live = on.predictions.live(pipeline, champion.version, bundle, since or ends - spec.monitor.window, ends)
-    expected = on.registry.metrics(spec.name, champion.version).get(spec.monitor.quality.metric)
-    findings = judge_live(live, bundle.profile, expected, spec.monitor)
+    if past and past[-1].what == "fire":
+        # Whoever decided it may have been killed before the job was submitted; what follows it is recorded after that.
+        _retrain(past[-1], config, on)
+    live, findings = _look(pipeline, config, on, since, until)
     judged = decide(
         findings,
         live,
@@ -89,10 +92,11 @@ def tick(
         running=on.jobs.running(spec.name),
         now=on.now(),
     )
-    decision = _record(stream, past[-1] if past else None, judged, live, findings, on)
+    evidence = _evidence(live, findings) | {"overrides": list(overrides)}
+    decision = _record(stream, past[-1] if past else None, judged, evidence, on)
     if decision.what == "fire":
-        on.jobs.submit(job_of(decision), config)
-    return Tick(champion.version, live, findings, decision)
+        _retrain(decision, config, on)
+    return Tick(live.version, live, findings, decision)
 
 
 def job_of(decision: Decision) -> str:
@@ -100,11 +104,30 @@ def job_of(decision: Decision) -> str:
     return f"retrain-{decision.stream.partition('/')[2]}-{decision.generation}"
 
 
-def _record(
-    stream: str, previous: Decision | None, judged: Judged, live: Live, findings: tuple[Finding, ...], on: MonitorPorts
-) -> Decision:
+def _look(
+    pipeline: Pipeline, config: str, on: MonitorPorts, since: datetime | None, until: datetime | None
+) -> tuple[Live, tuple[Finding, ...]]:
+    spec = pipeline.spec
+    champion = on.registry.champion(spec.name)
+    if champion is None:
+        raise ConfigError(f"model {spec.name!r} has no champion to monitor: `raypipe run {config}` releases one")
+    ends = until or on.now()
+    starts = since or ends - spec.monitor.window_for(spec.label.matures_within)
+    bundle = on.bundles.get(champion.digest)
+    live = on.predictions.live(pipeline, champion.version, bundle, starts, ends)
+    expected = on.registry.metrics(spec.name, champion.version).get(spec.monitor.quality.metric)
+    return live, judge_live(live, bundle.profile, expected, spec.monitor)
+
+
+def _retrain(decision: Decision, config: str, on: MonitorPorts) -> None:
+    # A decision of before overrides were recorded has none.
+    overrides: list[str] = json.loads(decision.evidence).get("overrides", [])
+    on.jobs.submit(job_of(decision), config, overrides)
+
+
+def _evidence(live: Live, findings: Sequence[Finding]) -> dict[str, object]:
     seen = [{"rule": f.rule, "status": str(f.status), "observed": f.observed, "limit": f.limit} for f in findings]
-    evidence: dict[str, object] = {
+    return {
         "version": live.version,
         "since": live.since.isoformat(),
         "until": live.until.isoformat(),
@@ -112,6 +135,11 @@ def _record(
         "labels": len(live.labels),
         "findings": json.loads(json.dumps(seen)),
     }
+
+
+def _record(
+    stream: str, previous: Decision | None, judged: Judged, evidence: Mapping[str, object], on: MonitorPorts
+) -> Decision:
     decision = on.decisions.record(
         previous, stream=stream, at=on.now(), who="monitor", what=judged.what, why=judged.why, evidence=evidence
     )

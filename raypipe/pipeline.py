@@ -27,6 +27,17 @@ from raypipe.verdict import Verdict
 PASSED, REFUSED, ROLLED_BACK = 0, 3, 4
 
 
+def exit_code_of(phase: Phase) -> int:
+    """Return the exit code of who followed a release to here: 0 it succeeded, 3 paused, 4 rolled back.
+
+    Examples
+    --------
+    >>> exit_code_of(Phase.PAUSED)
+    3
+    """
+    return {Phase.SUCCEEDED: PASSED, Phase.PAUSED: REFUSED}.get(phase, ROLLED_BACK)
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """What a run came to.
@@ -79,5 +90,4 @@ def run(pipeline: Pipeline, on: Backends) -> RunResult:
         return RunResult(REFUSED, why, verdict, ingested, trained, version)
 
     state = release.roll_out(spec.release, version, on)
-    code = {Phase.SUCCEEDED: PASSED, Phase.PAUSED: REFUSED}.get(state.phase, ROLLED_BACK)
-    return RunResult(code, state.reason, verdict, ingested, trained, version)
+    return RunResult(exit_code_of(state.phase), state.reason, verdict, ingested, trained, version)

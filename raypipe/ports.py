@@ -226,8 +226,8 @@ class Jobs(Protocol):
     def running(self, name: str) -> str | None:
         """Return a retraining of this model that has not ended; None when there is none."""
 
-    def submit(self, job_id: str, config: str) -> None:
-        """Start a retraining under this id; one that is known already is not started twice."""
+    def submit(self, job_id: str, config: str, overrides: Sequence[str] = ()) -> None:
+        """Start a retraining under this id, with these changes; one that is known already is not started twice."""
 
 
 class MonitorPorts(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,18 +41,16 @@ class RayJobs:
         ours = (j for j in jobs if (j.submission_id or "").startswith(f"retrain-{name}-"))
         return next((str(j.submission_id) for j in ours if not JobStatus(j.status).is_terminal()), None)
 
-    def submit(self, job_id: str, config: str) -> None:
-        """Start a run of the pipeline under this id; one that is known already is not started twice."""
+    def submit(self, job_id: str, config: str, overrides: Sequence[str] = ()) -> None:
+        """Start a run of the pipeline under this id, with these changes; one that is known is not started twice."""
         with self._client() as client:
             if any(j.submission_id == job_id for j in client.list_jobs()):
                 return
             path = Path(config)
             named = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-            command = ["python", "-m", "raypipe", "run", str(named)]
-            command += ["--env", self._env] if self._env else []
             with boundary(f"submit job: {job_id}"):
                 client.submit_job(
-                    entrypoint=shlex.join(command),
+                    entrypoint=command_of(str(named), self._env, overrides),
                     submission_id=job_id,
                     runtime_env={"working_dir": str(Path.cwd()), "excludes": _EXCLUDED},
                 )
@@ -71,3 +69,17 @@ class RayJobs:
                 system="Ray",
                 address=self._url,
             ) from error
+
+
+def command_of(config: str, env: str | None, overrides: Sequence[str]) -> str:
+    """Return the shell command of a run of the pipeline.
+
+    Examples
+    --------
+    >>> command_of("p.yaml", "aws", ["training.seed=8"])
+    'python -m raypipe run p.yaml --env aws --set training.seed=8'
+    """
+    command = ["python", "-m", "raypipe", "run", config]
+    command += ["--env", env] if env else []
+    command += [part for override in overrides for part in ("--set", override)]
+    return shlex.join(command)

@@ -1,7 +1,8 @@
 """What was answered in a window, read from the prediction log, with the labels that have become known since.
 
-Read in batches, so that a window of any size fits. A prediction's label is that of the event whose id the caller sent
-as the request's id. Knows the lake's tables; does not judge.
+A window's rows are in memory as they were logged; their inputs are parsed and profiled in batches, so that only one
+batch of them is there at a time. A prediction's label is that of the event whose id the caller sent as the request's
+id. Knows the lake's tables; does not judge.
 """
 
 from __future__ import annotations

@@ -25,12 +25,13 @@ from mlflow.entities import LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from raypipe.adapters.mlflow_model import example, signature
+from raypipe.adapters.mlflow_trial import from_tag, to_tag
 from raypipe.boundary import boundary
 from raypipe.bundle import Bundle, Lineage, pack
 from raypipe.config import Pipeline
 from raypipe.errors import Unavailable
 from raypipe.ports import ModelVersion, Trained
-from raypipe.training.search import Trial, TrialResult
+from raypipe.training.search import TrialResult
 from raypipe.verdict import Status, Verdict
 
 INPUTS, BUNDLE, VERDICT = "raypipe.inputs_digest", "raypipe.bundle", "raypipe.verdict"
@@ -38,6 +39,8 @@ FINDINGS = "raypipe.findings"
 SEARCH, TRIAL, PARENT = "raypipe.search", "raypipe.trial", "mlflow.parentRunId"
 # MLflow takes no longer tag.
 _TAG_LENGTH = 5000
+# Nor more metrics at once.
+_BATCH_METRICS = 1000
 CHAMPION = "champion"
 
 
@@ -124,7 +127,10 @@ class MlflowRegistry:
             self._client.set_terminated(run_id)
 
     def trials(self, name: str, inputs_digest: str) -> tuple[TrialResult, ...]:
-        """Return the trials of these inputs that have ended, by number."""
+        """Return the trials of these inputs that have ended, by number; of their epochs only the last has metrics.
+
+        One whose tag cannot be read has not run.
+        """
         with self._translated():
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
@@ -134,25 +140,24 @@ class MlflowRegistry:
             )
         found = {}
         for run in runs:
-            kept = json.loads(run.data.tags[TRIAL])
-            trial = Trial(kept["number"], kept["parameters"])
-            found[trial.number] = TrialResult(trial, kept["outcome"], tuple(kept["epochs"]), kept["reason"])
+            if result := from_tag(run.data.tags[TRIAL]):
+                found[result.trial.number] = result
         return tuple(found[number] for number in sorted(found))
 
     def record_trial(self, run_id: str, inputs_digest: str, result: TrialResult) -> None:
         """Record a trial that has ended, as a run inside `run_id`, in one step."""
         now = int(time.time() * 1000)
         trial = result.trial
-        kept = {"number": trial.number, "parameters": dict(trial.parameters), "outcome": result.outcome}
-        kept |= {"epochs": [dict(e) for e in result.epochs], "reason": result.reason[-500:]}
-        tags = {PARENT: run_id, SEARCH: inputs_digest, TRIAL: json.dumps(kept)}
+        tags = {PARENT: run_id, SEARCH: inputs_digest, TRIAL: to_tag(result)}
         metrics = [Metric(k, v, now, step) for step, e in enumerate(result.epochs) for k, v in e.items()]
         params = [Param(f"training.model.{k}", str(v)) for k, v in trial.parameters.items()]
         with boundary("record trial"), self._translated():
             experiment_id = self._client.get_run(run_id).info.experiment_id
             run = self._client.create_run(experiment_id, run_name=f"trial {trial.number}")
             # The tag that says what the trial came to is written last: without it, it is tried again.
-            self._client.log_batch(run.info.run_id, metrics, params)
+            self._client.log_batch(run.info.run_id, params=params)
+            for start in range(0, len(metrics), _BATCH_METRICS):
+                self._client.log_batch(run.info.run_id, metrics[start : start + _BATCH_METRICS])
             self._client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
             self._client.set_terminated(run.info.run_id, "FAILED" if result.outcome == "failed" else "FINISHED")
 

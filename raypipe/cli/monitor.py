@@ -42,14 +42,14 @@ def monitor(
 def execute(
     config: Path, env: str | None, overrides: list[str], since: datetime | None = None, until: datetime | None = None
 ) -> None:
-    """Look once; prints what was seen and decided."""
+    """Look once; prints what was seen and decided. A retraining that is fired gets the overrides too."""
     pipeline = load(config, overrides)
     from raypipe.local.state import environment_in_force
     from raypipe.monitor import tick
     from raypipe.wiring import monitoring
 
     where = endpoints(environment_in_force(env, home()), home())
-    found = tick(pipeline, str(config.resolve()), monitoring(where, env), _utc(since), _utc(until))
+    found = tick(pipeline, str(config.resolve()), monitoring(where, env), _utc(since), _utc(until), overrides)
     _show(pipeline.spec.name, found)
 
 

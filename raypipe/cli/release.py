@@ -44,9 +44,8 @@ def execute_start(config: Path, version: str | None, env: str | None, overrides:
     """Release a version and return the exit code: 0 it is the champion, 3 refused or paused, 4 rolled back."""
     pipeline = load(config, overrides)
     name = pipeline.spec.name
-    from raypipe.pipeline import PASSED, REFUSED, ROLLED_BACK
+    from raypipe.pipeline import REFUSED, exit_code_of
     from raypipe.release import roll_out
-    from raypipe.rollout.state import Phase
 
     on = _ports(env)
     found = on.registry.version(name, version)
@@ -61,8 +60,7 @@ def execute_start(config: Path, version: str | None, env: str | None, overrides:
             soft_wrap=True,
         )
         return REFUSED
-    state = roll_out(pipeline.spec.release, registered, on, again=True)
-    return {Phase.SUCCEEDED: PASSED, Phase.PAUSED: REFUSED}.get(state.phase, ROLLED_BACK)
+    return exit_code_of(roll_out(pipeline.spec.release, registered, on, again=True).phase)
 
 
 @app.command()
@@ -112,11 +110,14 @@ def undo(model: Model, reason: Reason, env: Env = None) -> None:
 
 @app.command()
 def resume(model: Model, reason: Reason, env: Env = None) -> None:
-    """Let a paused release go on, and follow it."""
+    """Let a paused release go on, and follow it to its end; exits as `start` does."""
     from raypipe import release
+    from raypipe.pipeline import exit_code_of
 
     name = _name(model)
-    _say(name, release.resume(name, _ports(env), who=operator(), why=reason))
+    state = release.resume(name, _ports(env), who=operator(), why=reason)
+    _say(name, state)
+    raise typer.Exit(exit_code_of(state.phase))
 
 
 def _ports(env: str | None) -> Releasing:

@@ -31,7 +31,7 @@ class Live:
     profile
         Of their inputs, and of the scores under `SCORE`.
     labels, scores
-        Shape (n,): matured labels, 0.0 or 1.0, and the scores of the same rows.
+        Shape (n,): labels known at the time of the look, 0.0 or 1.0, and the scores of the same rows.
     """
 
     since: datetime

@@ -26,28 +26,38 @@ class DriftLimits(Spec):
 
 
 class QualityLimit(Spec):
-    """How far the quality on matured labels may fall."""
+    """How far the quality on the labels that are known may fall."""
 
     metric: Literal["auc", "log_loss", "brier"] = "auc"
     drop: float = Field(default=0.03, gt=0)
     """Below what the champion reached in validation."""
     min_labels: int = Field(default=500, ge=1)
-    """Fewer matured labels tell nothing."""
+    """Fewer known labels tell nothing."""
 
 
 class MonitorSpec(Spec):
     """What is watched."""
 
-    window: Duration = timedelta(days=1)
-    """Predictions of the last so long are looked at, by wall time."""
+    window: Duration | None = None
+    """Predictions of the last so long are looked at, by wall time; by default a day longer than labels take."""
     min_rows: int = Field(default=500, ge=1)
     """Fewer predictions tell nothing."""
     drift: DriftLimits = DriftLimits()
     quality: QualityLimit = QualityLimit()
 
+    def window_for(self, matures_within: timedelta) -> timedelta:
+        """Return how long the window is, for labels that take so long.
+
+        Examples
+        --------
+        >>> MonitorSpec().window_for(timedelta(days=2))
+        datetime.timedelta(days=3)
+        """
+        return self.window if self.window is not None else matures_within + timedelta(days=1)
+
 
 class OnQuality(Spec):
-    """Quality on matured labels has fallen."""
+    """Quality on the labels that are known has fallen."""
 
     kind: Literal["quality"]
 

@@ -104,7 +104,7 @@ class TrialResult:
     outcome
         `finished`, `stopped` (hopeless), or `failed`.
     epochs
-        Metrics of each epoch that it ran.
+        Metrics of each epoch that it ran; of an earlier attempt's trial only the last has any.
     reason
         Why it failed.
     """

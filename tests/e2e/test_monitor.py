@@ -25,7 +25,7 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.e2e
 NAME, ASKED = "ferries", 200
-EASY = ["monitor.min_rows=100", "monitor.quality.min_labels=100", "monitor.window=1h"]
+EASY = ["monitor.min_rows=100", "monitor.quality.min_labels=100"]
 # No model keeps a shift of its scores below this: noise alone is above it.
 ALWAYS = [*EASY, "monitor.drift.score.psi=0.000001"]
 

@@ -114,6 +114,15 @@ def test_an_unknown_key_is_said_before_what_follows_from_it(write):
     assert "did you mean `sources`" in refusal(write(PIPELINE.replace("sources:", "sorces:")))
 
 
+def test_a_window_in_which_labels_cannot_arrive_is_refused_where_quality_is_a_reason(write):
+    text = refusal(write(), ["monitor.window=6h"])
+    assert "`monitor.window` is 6h, and labels take up to 1d" in text
+    assert "make the window longer, leave it out" in text
+    load(write(), ["monitor.window=6h", "triggers.any_of=[{kind: drift, of: score}]"])
+    load(write(), ["monitor.window=1d"])
+    assert load(write()).spec.monitor.window is None
+
+
 def test_an_override_is_checked_like_the_file(write):
     assert "unknown key `sede`: did you mean `seed`?" in refusal(write(), ["training.sede=8"])
     assert "write KEY=VALUE" in refusal(write(), ["training.seed"])
