@@ -79,10 +79,17 @@ class GatewayState:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A model whose bundles were tried: what can answer, and why the rest (`model/version`) cannot."""
+    """A model whose bundles were tried: what can answer, why the rest (`model/version`) cannot, and what of it may yet.
+
+    Parameters
+    ----------
+    away
+        Those of `refused` that the store did not give.
+    """
 
     model: Model
     refused: Mapping[str, str]
+    away: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
