@@ -42,7 +42,7 @@ def test_a_lower_generation_is_ignored(switch):
     assert (champion(switch), switch.status().wanted) == ("2", {"flights": 5})
 
 
-@pytest.mark.parametrize("digest", ["bad", "broken", "nan"])
+@pytest.mark.parametrize("digest", ["bad", "broken", "nan", "squeezing"])
 def test_a_refused_candidate_leaves_the_champion_in_force_and_says_why(switch, digest):
     reconfigured(switch, user_config(2, "1", ("1", "b1"), ("2", digest)))
     status = switch.status()
@@ -56,6 +56,13 @@ def test_a_refused_champion_leaves_the_whole_state_before_in_force(switch):
     status = switch.status()
     assert (status.epochs, status.wanted, status.champions) == ({"flights": 1}, {"flights": 2}, {"flights": "1"})
     assert "BundleRefused: s3://lake/bad is not bad" in status.refused["flights/2"]
+
+
+def test_a_model_that_scores_several_rows_but_not_one_alone_is_refused_with_both_shapes(switch):
+    reconfigured(switch, user_config(2, "2", ("1", "b1"), ("2", "squeezing")))
+    reason = switch.status().refused["flights/2"]
+    assert reason.startswith("BundleRefused: version 2 scores 1 rows of its example as array(1.) of shape (), expected")
+    assert "expected shape (1,)" in reason
 
 
 def test_a_new_replica_serves_what_it_can_load():
