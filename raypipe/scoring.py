@@ -16,7 +16,7 @@ from raypipe.bundle import Bundle
 from raypipe.columns import Column
 from raypipe.errors import BadRequest, BundleRefused
 from raypipe.features.transforms import TransformState
-from raypipe.training.model import build
+from raypipe.training.model import build, wrong_shape
 
 
 class Scorer:
@@ -54,11 +54,21 @@ class Scorer:
         ------
         BadRequest
             When a column is missing or cannot be cast. Attributes: `column`.
+        BundleRefused
+            When the module gives anything but one logit for each row. Attributes: `found` and `expected`, the shapes.
         """
         matrix = self._transforms.apply(_conform(table, self.columns))
         with torch.inference_mode():
             logits = self._module(torch.from_numpy(matrix))
             scores: np.ndarray = torch.sigmoid(logits.to(torch.float64)).numpy()
+        if scores.shape != (table.num_rows,):
+            raise BundleRefused(
+                f"the model {wrong_shape(scores.shape, table.num_rows)}, then train it again",
+                digest="",
+                file="code",
+                found=scores.shape,
+                expected=(table.num_rows,),
+            )
         return scores
 
 

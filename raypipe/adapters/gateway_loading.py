@@ -2,27 +2,41 @@
 
 Each model moves by itself: its generation is compared with its own last one, and what hangs or is refused holds up no
 other. Loading (slow, in a thread, may be refused) and switching (one assignment) are separate steps: `prepare` and
-`commit`. Whatever goes wrong with a candidate, the champion in force stays in force. Does not know HTTP or Serve.
+`commit`. Whatever goes wrong with a candidate, the champion in force stays in force. What the store did not give is
+tried again until it does, or until another generation is ordered. Does not know HTTP or Serve.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from pydantic import ValidationError
 
 from raypipe.adapters.gateway_config import GatewayConfig, ModelConfig, VersionConfig
 from raypipe.adapters.gateway_state import GatewayState, GatewayStatus, Loader, Model, Prepared, Scorer, Serving, warm
 from raypipe.environment import StoreAddress
-from raypipe.errors import Unavailable
+from raypipe.errors import AccessDenied, Unavailable
 from raypipe.protocol.cells import arrow_schema
 from raypipe.telemetry import event
 
 # A load that hangs occupies a thread for good; the second lets later ones load all the same.
 _LOADERS = 2
+# A restarted store is back within seconds; one that is away for long need not be asked more often than this.
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 3.0, 30.0
+
+Later = Callable[[float, Callable[[], object]], object]
+"""Calls a function after so many seconds, in another thread."""
+
+
+def later(seconds: float, call: Callable[[], object]) -> None:
+    """Return at once; `call` is called after `seconds`, unless the process ends before."""
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
 
 
 class Switch:
@@ -43,14 +57,17 @@ class Switch:
         Fetches and verifies one bundle; called in a thread.
     deadline_s
         A load that takes longer is refused, and its thread counts as hung until it ends.
+    later
+        Waits before what the store did not give is tried again: 3 s at first, then twice as long each time, up to 30 s.
     """
 
-    def __init__(self, load: Loader, *, deadline_s: float = 300.0) -> None:
+    def __init__(self, load: Loader, *, deadline_s: float = 300.0, later: Later = later) -> None:
         self.state = GatewayState()
         self.wanted: Mapping[str, ModelConfig] = {}
         self.store: StoreAddress | None = None
         self._load = load
         self._deadline_s = deadline_s
+        self._later = later
         self._lock = threading.Lock()
         self._preparers = ThreadPoolExecutor(_LOADERS, thread_name_prefix="prepare")
         self._loaders = ThreadPoolExecutor(_LOADERS, thread_name_prefix="bundle")
@@ -62,7 +79,8 @@ class Switch:
 
         A model at a lower generation than one already wanted is ignored: a process that wakes up late cannot undo an
         abort. The same one again retries what was refused, and a model that is not named stays as it is. What is
-        loaded already (an adoption, an abort) is in force on return. Returns the work under way.
+        loaded already (an adoption, an abort) is in force on return. Returns the work under way, which does not include
+        what is tried again later because the store did not give it.
         """
         try:
             config = GatewayConfig.model_validate(user_config)
@@ -83,35 +101,47 @@ class Switch:
             self.commit(self.prepare(model, config.store))
         return tuple(self._preparers.submit(self._finish, m, config.store) for m in moved if m not in at_once)
 
-    def prepare(self, config: ModelConfig, store: StoreAddress) -> Prepared:
-        """Return a model with its versions loaded, verified and warmed, and a reason for each version that is not."""
+    def prepare(self, config: ModelConfig, store: StoreAddress, earlier: Prepared | None = None) -> Prepared:
+        """Return a model with its versions loaded, verified and warmed, and a reason for each version that is not.
+
+        What an earlier attempt at the same order loaded or refused for good is taken over, not tried again.
+        """
         known = self._known()
-        versions: dict[str, Serving] = {}
-        refused: dict[str, str] = {}
+        versions = dict(earlier.model.versions) if earlier else {}
+        refused = {key: why for key, why in earlier.refused.items() if key not in earlier.away} if earlier else {}
+        away: set[str] = set()
         for wanted in config.loaded:
+            key = f"{config.name}/{wanted.version}"
+            if wanted.version in versions or key in refused:
+                continue
             scorer = known.get(wanted.digest) or self._attempt(store, wanted)
-            if isinstance(scorer, str):
-                refused[f"{config.name}/{wanted.version}"] = scorer
+            if isinstance(scorer, _Failure):
+                refused[key] = scorer.reason
+                away |= {key} if scorer.away else set()
                 continue
             schema = arrow_schema(scorer.columns)
             versions[wanted.version] = Serving(config.name, wanted.version, wanted.digest, scorer, schema)
         champion = versions.get(config.champion) if config.champion else None
-        return Prepared(Model(config, champion, versions), refused)
+        return Prepared(Model(config, champion, versions), refused, frozenset(away))
 
     def commit(self, prepared: Prepared) -> bool:
         """Put a prepared model in force and return whether that happened.
 
         It does not when the champion it names is missing while another answers: that one answers on, and only what is
-        no longer ordered goes away beside it. A replica where nobody answers takes what it can get.
+        no longer ordered goes away beside it. A replica where nobody answers takes what it can get. What was prepared
+        for an order that is not the last one any more changes nothing.
         """
         model = prepared.model
         name, generation = model.config.name, model.config.generation
         with self._lock:
-            if generation < self.wanted[name].generation:
+            if not self._stands(model.config):
                 return False
             # In one step with the switch: nobody may see a generation in force and not what it lacks.
-            self._refused = {**self._refused, **prepared.refused}
+            others = {key: reason for key, reason in self._refused.items() if not key.startswith(f"{name}/")}
+            self._refused = {**others, **prepared.refused}
             before = self.state.models.get(name)
+            if before and before.config is model.config and before.versions.keys() == model.versions.keys():
+                return True
             kept = before is not None and before.champion is not None and _lacks_champion(model)
             after = _without_withdrawn(before, model) if before and kept else model
             self.state = replace(self.state, models={**self.state.models, name: after})
@@ -159,24 +189,52 @@ class Switch:
         self._refused = {key: reason for key, reason in self._refused.items() if key not in about}
         return True
 
+    def _stands(self, order: ModelConfig) -> bool:
+        # The same generation ordered again begins anew: of two attempts at it, only the later one counts.
+        return self.wanted[order.name] is order
+
     def _known(self) -> dict[str, Scorer]:
         return {s.digest: s.scorer for m in self.state.models.values() for s in m.versions.values()}
 
-    def _attempt(self, store: StoreAddress, wanted: VersionConfig) -> Scorer | str:
+    def _attempt(self, store: StoreAddress, wanted: VersionConfig) -> Scorer | _Failure:
         future = self._loaders.submit(lambda: warm(wanted, self._load(store, wanted)))
         try:
             # Read, not raised: whatever a candidate's code does wrong must not cost the replica that serves.
             failure = future.exception(self._deadline_s)
         except TimeoutError:
             self._hung.append(future)
-            return f"loading took more than {self._deadline_s:g} s: is the object store reachable from here?"
-        return future.result() if failure is None else f"{type(failure).__name__}: {failure}"
+            return _Failure(f"loading took more than {self._deadline_s:g} s: is the object store reachable from here?")
+        if failure is None:
+            return future.result()
+        return _Failure(f"{type(failure).__name__}: {failure}", away=isinstance(failure, (Unavailable, AccessDenied)))
 
-    def _finish(self, config: ModelConfig, store: StoreAddress) -> None:
-        prepared = self.prepare(config, store)
+    def _finish(
+        self,
+        config: ModelConfig,
+        store: StoreAddress,
+        earlier: Prepared | None = None,
+        retry_s: float = _FIRST_RETRY_S,
+    ) -> None:
+        if not self._stands(config):
+            return
+        prepared = self.prepare(config, store, earlier)
         self.commit(prepared)
+        said = earlier.refused if earlier else {}
         for name, reason in prepared.refused.items():
-            event("gateway", f"refused {name}, what is in force stays: {reason}", name=name, reason=reason)
+            if name not in said:
+                event("gateway", f"refused {name}, what is in force stays: {reason}", name=name, reason=reason)
+        if prepared.away and self._stands(config):
+            again = partial(self._finish, config, store, prepared, min(2 * retry_s, _LONGEST_RETRY_S))
+            # The wait holds no thread of the pool: another model's order finds one free.
+            self._later(retry_s, lambda: self._preparers.submit(again))
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a version could not be loaded, and whether the store was away, so that trying again may help."""
+
+    reason: str
+    away: bool = False
 
 
 def _lacks_champion(model: Model) -> bool:

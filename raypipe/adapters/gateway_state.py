@@ -79,10 +79,17 @@ class GatewayState:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A model whose bundles were tried: what can answer, and why the rest (`model/version`) cannot."""
+    """A model whose bundles were tried: what can answer, why the rest (`model/version`) cannot, and what of it may yet.
+
+    Parameters
+    ----------
+    away
+        Those of `refused` that the store did not give.
+    """
 
     model: Model
     refused: Mapping[str, str]
+    away: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +139,22 @@ class GatewayStatus:
 
 
 def warm(wanted: VersionConfig, loaded: Loaded) -> Scorer:
-    """Return the scorer once it has scored its example: one finite number for each row.
+    """Return the scorer once it has scored its example, and the first row of it alone: one finite number for each row.
 
     Raises
     ------
     BundleRefused
         When it answers with anything else, or the example has no rows to answer.
     """
-    rows = loaded.example.num_rows
-    scores = loaded.scorer.score(loaded.example)
-    if rows == 0 or scores.shape != (rows,) or scores.dtype != np.float64 or not np.isfinite(scores).all():
-        raise BundleRefused(
-            f"version {wanted.version} scores the {rows} rows of its example as {scores!r:.100}, expected as many "
-            "finite float64, at least one: train it again, or release another version",
-            digest=wanted.digest,
-        )
+    # Most requests have one row, and a module may answer several well and drop the dimension of one.
+    for example in (loaded.example, loaded.example.slice(0, 1)):
+        rows = example.num_rows
+        scores = loaded.scorer.score(example)
+        if rows == 0 or scores.shape != (rows,) or scores.dtype != np.float64 or not np.isfinite(scores).all():
+            raise BundleRefused(
+                f"version {wanted.version} scores {rows} rows of its example as {scores!r:.100} of shape "
+                f"{scores.shape}, expected shape ({rows},) of finite float64, at least one: train it again, or release "
+                "another version",
+                digest=wanted.digest,
+            )
     return loaded.scorer

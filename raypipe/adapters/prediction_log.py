@@ -37,6 +37,7 @@ class _Gathered(Generic[_Row]):
     waiting: deque[_Row] = field(default_factory=deque)
     tried: int = 0
     generation: int = 0
+    malformed: int = 0
 
 
 class PredictionLog:
@@ -84,8 +85,10 @@ class PredictionLog:
             self._pairs.waiting.append(row)
 
     def counts(self) -> dict[str, int]:
-        """Return how many answers and pairs are written, wait, or were dropped."""
-        return {"written": self._written, "waiting": self._waiting, "dropped": self._dropped}
+        """Return how many answers and pairs are written, wait, or were dropped: for want of room, or as malformed."""
+        # Two counts, since two threads drop: neither may overwrite what the other added.
+        dropped = self._dropped + self._answers.malformed + self._pairs.malformed
+        return {"written": self._written, "waiting": self._waiting, "dropped": dropped}
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits and end; what the store does not take in time is lost, and said so."""
@@ -96,7 +99,7 @@ class PredictionLog:
             event("gateway", f"{lost} answers and pairs were not logged: the store did not take them", lost=lost)
 
     def flush(self) -> None:
-        """Write everything that has gathered.
+        """Write everything that has gathered; a batch that cannot be turned into rows is dropped and counted.
 
         Raises
         ------
@@ -120,9 +123,10 @@ class PredictionLog:
             try:
                 self.flush()
                 said = False
-            except RaypipeError as error:
+            except Exception as error:  # noqa: BLE001 the thread's boundary: rows wait, are counted so, and tested
                 if not said:
-                    event("gateway", f"the prediction log waits: {error.message}")
+                    reason = error.message if isinstance(error, RaypipeError) else f"{type(error).__name__}: {error}"
+                    event("gateway", f"the prediction log waits: {reason}")
                 said = True
             if last:
                 return
@@ -137,15 +141,31 @@ class PredictionLog:
         if not gathered.waiting:
             return
         gathered.tried, gathered.generation = len(gathered.waiting), written + 1
-        rows = gathered.rows_of(list(islice(gathered.waiting, gathered.tried)))
+        try:
+            rows = gathered.rows_of(list(islice(gathered.waiting, gathered.tried)))
+        except Exception as error:  # noqa: BLE001 it would fail at each flush, and all after it: counted, and tested
+            self._drop(gathered, error)
+            return
         table.append(rows, app_id=self._app_id, generation=gathered.generation)
         self._done(gathered)
 
     def _done(self, gathered: _Gathered[_Row]) -> None:
-        for _ in range(gathered.tried):
-            gathered.waiting.popleft()
-        self._written += gathered.tried
-        gathered.tried = 0
+        self._written += _taken_out(gathered)
+
+    def _drop(self, gathered: _Gathered[_Row], error: Exception) -> None:
+        if not gathered.malformed:
+            reason = f"{type(error).__name__}: {error}"
+            lost = f"{gathered.tried} answers or pairs cannot be logged and are dropped, as will be others like them"
+            event("gateway", f"{lost}: {reason}", dropped=gathered.tried, reason=reason)
+        gathered.malformed += _taken_out(gathered)
+
+
+def _taken_out(gathered: _Gathered[_Row]) -> int:
+    """Return how many rows were tried and no longer wait."""
+    tried, gathered.tried = gathered.tried, 0
+    for _ in range(tried):
+        gathered.waiting.popleft()
+    return tried
 
 
 def prediction_rows(answers: Sequence[Answered]) -> pa.Table:

@@ -21,7 +21,7 @@ from ray.train.torch import get_device, prepare_model
 
 from raypipe.stats.metrics import binary_metrics
 from raypipe.training.code import CodePackage
-from raypipe.training.model import build, learning_rate, train_epoch
+from raypipe.training.model import build, check_shape, learning_rate, train_epoch
 from raypipe.training.spec import ModelSpec
 
 # Rows are shuffled within windows of this many: 64 Ki rows of 100 inputs are 26 MB.
@@ -79,6 +79,8 @@ def train_share(config: dict[str, Work]) -> Learned:
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     device = get_device()
+    # Trained first, it would be refused hours later.
+    check_shape(work.model, work.inputs, work.code)
     module = build(work.model, work.inputs, work.code, work.seed)
     state = _last_state(device)
     if state:

@@ -73,6 +73,31 @@ def build(spec: ModelSpec, inputs: int, code: CodePackage | None = None, seed: i
                 assert_never(spec)
 
 
+def check_shape(spec: ModelSpec, inputs: int, code: CodePackage | None = None) -> None:
+    """Return if such a model gives one logit for each row, also for one row alone.
+
+    Raises
+    ------
+    ConfigError
+        When it gives anything else, or cannot be built.
+    """
+    # A model of its own: a call finishes a lazy module and may move buffers, and the one that trains must not notice.
+    module = build(spec, inputs, code).eval()
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        for rows in (2, 1):
+            found = tuple(module(torch.zeros(rows, inputs)).shape)
+            if found != (rows,):
+                raise ConfigError(f"the model {wrong_shape(found, rows)}", key="entrypoint")
+
+
+def wrong_shape(found: tuple[int, ...], rows: int) -> str:
+    """Return what is wrong with a module that gives `found` for so many rows, and what to do."""
+    return (
+        f"gives shape {found} for {rows} {'row' if rows == 1 else 'rows'}, expected ({rows},): let it map inputs "
+        "(n, d) to logits (n,) for every n, 1 too, with `.squeeze(-1)` where it has `.squeeze()` or no squeeze at all"
+    )
+
+
 def learning_rate(spec: ModelSpec, epoch: int) -> float:
     """Return the rate of an epoch (from 0), which falls from the spec's rate along half a cosine.
 

@@ -45,10 +45,10 @@ def rows(n: int, seed: int = 0) -> pa.Table:
     return pa.table(columns).cast(pa.schema([(c.name, c.arrow) for c in COLUMNS]))
 
 
-def entrypoint(root: Path) -> CodePackage:
+def entrypoint(root: Path, parts: str = PARTS) -> CodePackage:
     (root / "my_model").mkdir()
     (root / "my_model" / "__init__.py").write_text("")
-    (root / "my_model" / "parts.py").write_text(PARTS)
+    (root / "my_model" / "parts.py").write_text(parts)
     (root / "my_model" / "model.py").write_text(SOURCE)
     return CodePackage.of("my_model.model:build", root)
 

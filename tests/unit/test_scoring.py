@@ -52,6 +52,18 @@ def test_the_users_own_model_scores_from_its_packed_source(tmp_path: Path) -> No
     assert "my_model" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("squeeze", "n", "found"), [("squeeze()", 1, ()), ("clone()", 1, (1, 1)), ("clone()", 5, (5, 1)), ("mean()", 5, ())]
+)
+def test_a_model_that_gives_anything_but_one_score_a_row_is_refused_with_both_shapes(
+    tmp_path: Path, squeeze: str, n: int, found: tuple[int, ...]
+) -> None:
+    scorer = scoring.load(bundles.make(bundles.entrypoint(tmp_path, bundles.PARTS.replace("squeeze(-1)", squeeze))))
+    with pytest.raises(BundleRefused, match=r"expected \(\d,\): let it map inputs .* `\.squeeze\(-1\)`") as refused:
+        scorer.score(ROWS.slice(0, n))
+    assert (refused.value.found, refused.value.expected) == (found, (n,))
+
+
 @pytest.mark.parametrize("column", [c.name for c in bundles.COLUMNS])
 def test_a_missing_column_is_a_bad_request_that_names_it(column: str) -> None:
     with pytest.raises(BadRequest, match=f"column '{column}' is missing") as refused:

@@ -34,21 +34,51 @@ class Scorer:
         return np.asarray(table["x"].to_numpy(), dtype=np.float64) + self.bias
 
 
+class Squeezing(Scorer):
+    """Gives one row a score of shape ()."""
+
+    def score(self, table):
+        return super().score(table).squeeze()
+
+
 @dataclass
 class Loader:
-    """Loads `b1` as a scorer that adds 1; refuses what begins with `bad`, and breaks on `broken`."""
+    """Loads `b1` as a scorer that adds 1; refuses what begins with `bad`, breaks on `broken`, raises what is `away`."""
 
     loaded: list[str] = field(default_factory=list)
+    away: dict[str, Exception] = field(default_factory=dict)
 
     def __call__(self, address, wanted):
         self.loaded.append(wanted.digest)
+        if wanted.digest in self.away:
+            raise self.away[wanted.digest]
         if wanted.digest.startswith("bad"):
             raise BundleRefused(f"{wanted.bundle} is not {wanted.digest}")
         if wanted.digest == "broken":
             raise KeyError("weights")
+        if wanted.digest == "squeezing":
+            return Loaded(Squeezing(0.0), pa.concat_tables([EXAMPLE] * 3))
         if wanted.digest == "nan":
             return Loaded(Scorer(float("nan")), EXAMPLE)
         return Loaded(Scorer(float(wanted.digest.removeprefix("b"))), EXAMPLE)
+
+
+@dataclass
+class Waiting:
+    """Fulfils `gateway_loading.Later`: nothing waits longer than until the test says so."""
+
+    seconds: list[float] = field(default_factory=list)
+    calls: list[object] = field(default_factory=list)
+
+    def __call__(self, seconds, call):
+        self.seconds.append(seconds)
+        self.calls.append(call)
+
+    def over(self):
+        """Let every wait end, and what it waited for be done."""
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call().result(10)
 
 
 def user_config(generation, champion, *loaded, name="flights", **limits):

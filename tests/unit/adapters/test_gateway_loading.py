@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 
 import pytest
-from gateway_fakes import EXAMPLE, Loader, Scorer, reconfigured, together, user_config
+from gateway_fakes import EXAMPLE, Loader, Scorer, Waiting, reconfigured, together, user_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raypipe.adapters.gateway_loading import Switch
+from raypipe.adapters.gateway_loading import Switch, later
 from raypipe.adapters.gateway_state import Loaded
-from raypipe.errors import Unavailable
+from raypipe.errors import AccessDenied, Unavailable
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_lower_generation_is_ignored(switch):
     assert (champion(switch), switch.status().wanted) == ("2", {"flights": 5})
 
 
-@pytest.mark.parametrize("digest", ["bad", "broken", "nan"])
+@pytest.mark.parametrize("digest", ["bad", "broken", "nan", "squeezing"])
 def test_a_refused_candidate_leaves_the_champion_in_force_and_says_why(switch, digest):
     reconfigured(switch, user_config(2, "1", ("1", "b1"), ("2", digest)))
     status = switch.status()
@@ -56,6 +56,13 @@ def test_a_refused_champion_leaves_the_whole_state_before_in_force(switch):
     status = switch.status()
     assert (status.epochs, status.wanted, status.champions) == ({"flights": 1}, {"flights": 2}, {"flights": "1"})
     assert "BundleRefused: s3://lake/bad is not bad" in status.refused["flights/2"]
+
+
+def test_a_model_that_scores_several_rows_but_not_one_alone_is_refused_with_both_shapes(switch):
+    reconfigured(switch, user_config(2, "2", ("1", "b1"), ("2", "squeezing")))
+    reason = switch.status().refused["flights/2"]
+    assert reason.startswith("BundleRefused: version 2 scores 1 rows of its example as array(1.) of shape (), expected")
+    assert "expected shape (1,)" in reason
 
 
 def test_a_new_replica_serves_what_it_can_load():
@@ -187,6 +194,108 @@ def test_an_aborted_candidate_is_gone_even_where_the_former_champion_cannot_be_l
     reconfigured(switch, user_config(3, "9", ("9", "bad"), ("3", "b3")))
     assert (champion(switch), epoch(switch)) == ("1", 2)
     assert switch.status().loaded == {"flights": {"1": "b1", "3": "b3"}}
+
+
+@pytest.fixture
+def waiting():
+    return Waiting()
+
+
+@pytest.fixture
+def away(waiting):
+    return Switch(Loader(away={"b1": Unavailable("the store is away")}), later=waiting)
+
+
+@pytest.mark.parametrize("error", [Unavailable("the store is away"), AccessDenied("the keys are refused")])
+def test_what_the_store_did_not_give_is_tried_again_until_it_does_and_the_status_says_why_meanwhile(
+    away, waiting, error
+):
+    away._load.away["b1"] = error
+    reconfigured(away, user_config(1, "1", ("1", "b1")))
+    for _ in range(5):
+        assert away.status().refused == {"flights/1": f"{type(error).__name__}: {error}"}
+        assert champion(away) is None
+        waiting.over()
+    assert waiting.seconds == [3, 6, 12, 24, 30, 30]
+    away._load.away.clear()
+    waiting.over()
+    assert (champion(away), epoch(away), away.status().refused) == ("1", 1, {})
+    assert not waiting.calls
+
+
+@pytest.mark.parametrize("digest", ["bad", "broken", "nan"])
+def test_a_bundle_that_is_refused_for_good_is_not_tried_again(away, waiting, digest):
+    reconfigured(away, user_config(1, "1", ("1", "b1"), ("2", digest), ("3", "b3")))
+    away._load.away.clear()
+    waiting.over()
+    assert away._load.loaded == ["b1", digest, "b3", "b1"]
+    assert (champion(away), list(away.status().refused), waiting.calls) == ("1", ["flights/2"], [])
+
+
+def test_a_retry_ends_when_another_generation_is_ordered(away, waiting):
+    reconfigured(away, user_config(1, "1", ("1", "b1")))
+    reconfigured(away, user_config(2, "2", ("2", "b2")))
+    away._load.away.clear()
+    waiting.over()
+    assert (champion(away), epoch(away), away._load.loaded) == ("2", 2, ["b1", "b2"])
+    assert not waiting.calls
+
+
+def test_a_retry_that_ends_after_another_generation_was_ordered_changes_nothing(away, waiting):
+    reconfigured(away, user_config(1, "1", ("1", "b1")))
+    load = away._load
+
+    def overtaken(address, wanted):
+        load.away.clear()
+        if wanted.digest == "b1":
+            reconfigured(away, user_config(2, "2", ("2", "b2")))
+        return load(address, wanted)
+
+    away._load = overtaken
+    waiting.over()
+    assert (champion(away), epoch(away), away.status().loaded) == ("2", 2, {"flights": {"2": "b2"}})
+    assert not waiting.calls
+
+
+def test_of_a_retry_and_the_same_generation_ordered_again_only_the_later_one_goes_on(away, waiting):
+    config = user_config(1, "1", ("1", "b1"))
+    reconfigured(reconfigured(away, config), config)
+    waiting.over()
+    assert (away._load.loaded, len(waiting.calls)) == (["b1"] * 3, 1)
+
+
+def test_a_retry_loads_what_was_ordered_even_where_its_generation_was_ordered_to_be_two_things(away, waiting):
+    reconfigured(away, user_config(1, "1", ("1", "b1")))
+    reconfigured(away, user_config(1, "2", ("2", "b2")))
+    away._load.away.clear()
+    waiting.over()
+    assert (champion(away), list(away.status().refused)) == ("1", ["flights"])
+
+
+def test_a_candidate_that_comes_late_joins_the_champion_and_a_retry_in_vain_changes_nothing(away, waiting):
+    reconfigured(away, user_config(1, "3", ("3", "b3")))
+    reconfigured(away, user_config(2, "3", ("3", "b3"), ("1", "b1")))
+    before = away.state
+    waiting.over()
+    assert away.state.models["flights"] is before.models["flights"]
+    away._load.away.clear()
+    waiting.over()
+    assert away.status().loaded == {"flights": {"3": "b3", "1": "b1"}}
+
+
+def test_a_model_that_waits_for_the_store_holds_up_no_other(away):
+    names = ["a", "b", "c"]
+    reconfigured(away, together(*(user_config(1, "1", ("1", "b1"), name=name) for name in names)))
+    reconfigured(away, trains(1, "1", ("1", "b3")))
+    assert away.status().champions == {"trains": "1"}
+
+
+def test_later_calls_in_another_thread():
+    called = threading.Event()
+    names = []
+    later(0, lambda: (names.append(threading.current_thread().name), called.set()))
+    assert called.wait(10)
+    assert names != [threading.current_thread().name]
 
 
 @given(

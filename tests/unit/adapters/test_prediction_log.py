@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from raypipe.adapters import prediction_log
 from raypipe.adapters.gateway_log import Answered, Paired
 from raypipe.adapters.lake.catalog import predictions_table, shadow_pairs_table
 from raypipe.adapters.lake.store import Store
@@ -140,6 +142,80 @@ def test_what_does_not_fit_is_dropped_and_counted_and_the_service_goes_on(store)
     log.open(store)
     log.close()
     assert predictions_table(store).read().num_rows == 3
+
+
+@pytest.fixture
+def said(monkeypatch):
+    sentences = []
+    monkeypatch.setattr(prediction_log, "event", lambda stage, sentence, **fields: sentences.append(sentence))
+    return sentences
+
+
+@pytest.fixture
+def quick(store):
+    log = PredictionLog("a", flush_s=0.01)
+    log.open(store)
+    yield log
+    log.close()
+
+
+def until(log, **counts):
+    """Return once the log's thread has counted this; the test's own timeout ends it where it never does."""
+    pause = threading.Event()
+    while not log.counts().items() >= counts.items():
+        pause.wait(0.01)
+
+
+def test_a_malformed_batch_is_dropped_counted_and_said_once_and_the_thread_goes_on(quick, store, said):
+    for number in range(2):
+        quick.answered(replace(answer(number), epoch="not a number"))
+        until(quick, dropped=number + 1)
+    quick.paired(replace(pair(1), champion_scores=None))
+    until(quick, dropped=3)
+    quick.answered(answer(7))
+    quick.paired(pair(7))
+    until(quick, written=2)
+    assert quick.counts() == {"written": 2, "waiting": 0, "dropped": 3}
+    assert predictions_table(store).read().column("request_id").to_pylist() == ["r7"]
+    assert shadow_pairs_table(store).read().column("request_id").to_pylist() == ["r7"]
+    assert ["1 answers or pairs cannot be logged" in sentence for sentence in said] == [True, True]
+
+
+def test_a_batch_is_dropped_only_after_what_was_committed_of_it_is_known_to_be_there(log, store, monkeypatch):
+    append = LakeTable.append
+
+    def answer_lost(self, *args, **kwargs):
+        append(self, *args, **kwargs)
+        raise Unavailable("the store went away after it")
+
+    log.answered(answer(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(LakeTable, "append", answer_lost)
+        with pytest.raises(Unavailable):
+            log.flush()
+    log.answered(replace(answer(2), epoch="not a number"))
+    log.flush()
+    log.answered(answer(3))
+    log.flush()
+    assert log.counts() == {"written": 2, "waiting": 0, "dropped": 1}
+    assert sorted(predictions_table(store).read().column("request_id").to_pylist()) == ["r1", "r3"]
+
+
+def test_an_unforeseen_error_of_the_store_leaves_the_rows_waiting_and_the_thread_alive(quick, store, said, monkeypatch):
+    failed = threading.Event()
+
+    def failing(self, *args, **kwargs):
+        failed.set()
+        raise ZeroDivisionError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LakeTable, "append", failing)
+        quick.answered(answer(1))
+        assert failed.wait(10)
+        assert quick.counts() == {"written": 0, "waiting": 1, "dropped": 0}
+    until(quick, written=1)
+    assert said == ["the prediction log waits: ZeroDivisionError: no"]
+    assert predictions_table(store).read().num_rows == 1
 
 
 def test_the_thread_writes_by_itself_and_closing_writes_the_rest(store):

@@ -10,10 +10,26 @@ import torch
 
 from raypipe.errors import ConfigError
 from raypipe.training.code import CodePackage
-from raypipe.training.model import build, learning_rate, train_epoch
+from raypipe.training.model import build, check_shape, learning_rate, train_epoch
 from raypipe.training.spec import Entrypoint, TabularMlp
 
 SPEC = TabularMlp(width=8, depth=2, dropout=0.2, learning_rate=0.02, epochs=10, batch_size=64)
+
+ENTRYPOINT = Entrypoint(kind="entrypoint", entrypoint="own:Own")
+
+
+def squeezing(root: Path, squeeze: str) -> CodePackage:
+    """Return a lazy model that ends with a method of tensors."""
+    (root / "own.py").write_text(
+        "from torch import nn\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self, inputs):\n"
+        "        super().__init__()\n"
+        "        self.line = nn.LazyLinear(1)\n"
+        "    def forward(self, x):\n"
+        f"        return self.line(x).{squeeze}\n"
+    )
+    return CodePackage.of("own:Own", root)
 
 
 def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -55,6 +71,27 @@ def test_depth_zero_is_logistic_regression() -> None:
 
 def test_one_row_gives_one_logit() -> None:
     assert build(SPEC, 4).eval()(torch.zeros(1, 4)).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("squeeze", "said"),
+    [
+        ("squeeze()", r"shape \(\) for 1 row, expected \(1,\): .* `\.squeeze\(-1\)`"),
+        ("clone()", r"shape \(2, 1\) for 2 rows, expected \(2,\)"),
+    ],
+)
+def test_a_model_that_does_not_give_each_row_one_logit_is_refused_before_it_trains(
+    tmp_path: Path, squeeze: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_shape(ENTRYPOINT, 4, squeezing(tmp_path, squeeze))
+
+
+def test_a_model_that_gives_each_row_one_logit_may_train_and_no_randomness_is_used_up(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    check_shape(SPEC, 4)
+    check_shape(ENTRYPOINT, 4, squeezing(tmp_path, "squeeze(-1)"))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_no_rows_have_no_loss() -> None:
