@@ -34,6 +34,7 @@ class Scorer:
 
     def __init__(self, columns: tuple[Column, ...], transforms: TransformState, module: nn.Module) -> None:
         self.columns = columns
+        self._schema = pa.schema([pa.field(c.name, c.arrow) for c in columns])
         self._transforms = transforms
         self._module = module
 
@@ -57,7 +58,9 @@ class Scorer:
         BundleRefused
             When the module gives anything but one logit for each row. Attributes: `found` and `expected`, the shapes.
         """
-        matrix = self._transforms.apply(_conform(table, self.columns))
+        if table.schema != self._schema:
+            table = _conform(table, self.columns)
+        matrix = self._transforms.apply(table)
         with torch.inference_mode():
             logits = self._module(torch.from_numpy(matrix))
             scores: np.ndarray = torch.sigmoid(logits.to(torch.float64)).numpy()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, assert_never
 from zoneinfo import ZoneInfo
 
@@ -26,6 +28,7 @@ CLIP = 5.0
 MAX_VALUES = 64
 _DAY_US = 86_400_000_000
 _HARMONICS = (1, 2)
+_FLOAT = pa.float64()
 
 
 class Numeric(Spec):
@@ -72,6 +75,32 @@ class Clock(Spec):
 Transform = Annotated[Numeric | Category | Clock, Field(discriminator="kind")]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where each transform writes, worked out once: a request of one row is mostly such bookkeeping.
+
+    Parameters
+    ----------
+    width
+        Columns of the matrix.
+    numeric
+        Names of the numeric columns, which are scaled together.
+    slots
+        Shape (len(numeric),): where each writes its value; the next column is its indicator.
+    mean, scale
+        Shape (len(numeric),).
+    others
+        The other transforms, with the first and the last column that they write, and the values of a category.
+    """
+
+    width: int
+    numeric: tuple[str, ...]
+    slots: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    others: tuple[tuple[Category | Clock, int, int, pa.Array[Any]], ...]
+
+
 class TransformState(Spec):
     """Fitted transforms, in the order of the columns; JSON by `model_dump_json`."""
 
@@ -81,6 +110,29 @@ class TransformState(Spec):
     def inputs(self) -> tuple[str, ...]:
         """Names of the matrix's columns, in order."""
         return tuple(name for t in self.transforms for name in t.inputs)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each transform writes."""
+        start = 0
+        numeric: list[tuple[Numeric, int]] = []
+        others: list[tuple[Category | Clock, int, int, pa.Array[Any]]] = []
+        for transform in self.transforms:
+            stop = start + len(transform.inputs)
+            if isinstance(transform, Numeric):
+                numeric.append((transform, start))
+            else:
+                known = transform.values if isinstance(transform, Category) else ()
+                others.append((transform, start, stop, pa.array(known, pa.string())))
+            start = stop
+        return Layout(
+            width=start,
+            numeric=tuple(t.column for t, _ in numeric),
+            slots=np.array([at for _, at in numeric], np.int64),
+            mean=np.array([t.mean for t, _ in numeric], np.float64),
+            scale=np.array([t.scale for t, _ in numeric], np.float64),
+            others=tuple(others),
+        )
 
     def apply(self, table: pa.Table) -> np.ndarray:
         """Return the inputs of every row.
@@ -100,21 +152,19 @@ class TransformState(Spec):
         KeyError
             When a column is missing.
         """
-        matrix = np.zeros((table.num_rows, len(self.inputs)), dtype=np.float32)
-        start = 0
-        for transform in self.transforms:
+        layout = self.layout
+        matrix = np.zeros((table.num_rows, layout.width), dtype=np.float32)
+        if layout.numeric:
+            _write_numbers(layout, table, matrix)
+        for transform, start, stop, known in layout.others:
             values = table.column(transform.column)
-            stop = start + len(transform.inputs)
             match transform:
-                case Numeric():
-                    _write_numeric(transform, values, matrix[:, start:stop])
                 case Category():
-                    _write_category(transform, values, matrix[:, start:stop])
+                    _write_category(known, values, matrix[:, start:stop])
                 case Clock():
                     _write_clock(transform, values, matrix[:, start:stop])
                 case _:
                     assert_never(transform)
-            start = stop
         return matrix
 
 
@@ -145,17 +195,20 @@ def _fit_column(column: Column, profile: ColumnProfile, time_zone: str) -> Numer
             assert_never(column.type)
 
 
-def _write_numeric(state: Numeric, values: pa.ChunkedArray[Any], out: np.ndarray) -> None:
-    numbers = values.cast(pa.float64(), safe=False).to_numpy()
+def _write_numbers(layout: Layout, table: pa.Table, out: np.ndarray) -> None:
+    numbers = np.empty((table.num_rows, len(layout.numeric)))
+    for i, name in enumerate(layout.numeric):
+        values = table.column(name)
+        numbers[:, i] = (values if values.type == _FLOAT else values.cast(_FLOAT, safe=False)).to_numpy()
     missing = ~np.isfinite(numbers)
-    scaled = np.clip((np.where(missing, state.mean, numbers) - state.mean) / state.scale, -CLIP, CLIP)
-    out[:, 0] = scaled
-    out[:, 1] = missing
+    scaled = (np.where(missing, layout.mean, numbers) - layout.mean) / layout.scale
+    out[:, layout.slots] = scaled.clip(-CLIP, CLIP)
+    out[:, layout.slots + 1] = missing
 
 
-def _write_category(state: Category, values: pa.ChunkedArray[Any], out: np.ndarray) -> None:
-    known = len(state.values)
-    found = pc.index_in(values, value_set=pa.array(state.values, pa.string()))
+def _write_category(values_known: pa.Array[Any], values: pa.ChunkedArray[Any], out: np.ndarray) -> None:
+    known = len(values_known)
+    found = pc.index_in(values, value_set=values_known)
     slots = found.fill_null(known).to_numpy()
     if values.null_count:
         slots = np.where(values.is_null().to_numpy(), known + 1, slots)
