@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -139,6 +140,8 @@ class ReleaseSpec(Spec):
         weights = [s.weight.percent for s in self.steps if s.weight]
         if weights != sorted(weights):
             raise ValueError(f"the weights go {', '.join(f'{w:g}' for w in weights)}: let them rise, an abort lowers")
+        if any(a.pause is not None and b.pause is not None for a, b in pairwise(self.steps)):
+            raise ValueError("`steps` pauses twice in a row: keep one {pause: {}}, a person resumes it once")
         if self.side_effects and any(s.shadow for s in self.steps):
             raise ValueError("`side_effects: true` forbids shadow steps, which would repeat the effects: remove them")
         if any(s.shadow or s.weight for s in self.steps) and all(g.dry_run for g in self.guardrails):

@@ -170,7 +170,7 @@ def test_a_malformed_batch_is_dropped_counted_and_said_once_and_the_thread_goes_
     for number in range(2):
         quick.answered(replace(answer(number), epoch="not a number"))
         until(quick, dropped=number + 1)
-    quick.paired(replace(pair(1), champion_scores=None))
+    quick.paired(replace(pair(1), champion_scores=["no number"]))
     until(quick, dropped=3)
     quick.answered(answer(7))
     quick.paired(pair(7))

@@ -288,3 +288,9 @@ def test_an_abort_is_possible_from_every_unfinished_state_and_leaves_the_champio
         ordered = target(abort(before, "because").state)
         assert ordered.champion == before.champion
         assert ordered.challenger is None
+
+
+def test_two_pauses_in_a_row_are_refused():
+    steps = [{"weight": {"percent": 10}}, {"pause": {}}, {"pause": {}}, {"adopt": {}}]
+    with pytest.raises(ValueError, match="pauses twice in a row"):
+        ReleaseSpec.model_validate({"steps": steps})
