@@ -153,6 +153,22 @@ def order(place: Place, generation: int, *, weight: float = 0, shadow: float = 0
     raise SystemExit(f"the gateway was not ready in 120 s: {seen}")
 
 
+def change(place: Place, generation: int) -> float:
+    """Return the seconds from ordering another weight to the first answer under it."""
+    spec = ReleaseSpec.model_validate({"challenger": {"lease": "1h"}})
+    target = Target(generation, place.old, (place.old,), "bench-1", Challenger(place.new, 20, 0, "salt"), spec)
+    traffic = releasing(place.where).traffic
+    example = bundle(1)
+    body = oip.infer_body(example.example.slice(0, 1), example.columns)
+    with requests.Session() as session:
+        began = time.perf_counter()
+        traffic.apply(MODEL, target)
+        while True:
+            answer = session.post(place.gateway, data=body, timeout=10)
+            if answer.headers.get("x-raypipe-epoch") == str(generation):
+                return time.perf_counter() - began
+
+
 def once(place: Place, number: int) -> Mapping[str, float]:
     """Return the figures of one round."""
     bare = f"http://127.0.0.1:{place.bare_port}/"
@@ -169,6 +185,7 @@ def once(place: Place, number: int) -> Mapping[str, float]:
         order(place, generation + i, **shares)
         found[f"{name}_16_per_s"] = place.rate(place.gateway, 16)
         found[f"{name}_over_steady"] = found[f"{name}_16_per_s"] / found["steady_16_per_s"]
+    found["weight_change_s"] = change(place, generation + 4)
     found["steady_over_bare"] = found["steady_16_per_s"] / found["bare_16_per_s"]
     found["steady_over_ceiling"] = found["steady_16_per_s"] / found["ceiling_16_per_s"]
     return found
@@ -253,9 +270,9 @@ def main() -> None:
     for name in ("bare", "steady", "ceiling", "canary10", "canary50", "shadow100"):
         rates = [figures.get(f"{name}_{c}_per_s") for c in CONNECTIONS]
         table.add_row(name, *(f"{r:,.0f}" if r else "" for r in rates))
-    ratios = Table("ratio", "median")
+    ratios = Table("figure", "median")
     for name in figures:
-        if "_over_" in name:
+        if "_over_" in name or name == "weight_change_s":
             ratios.add_row(name, f"{figures[name]:.2f}")
     show("serving", result, [table, ratios])
 

@@ -6,8 +6,11 @@ Knows names and one-line descriptions, so that `raypipe --help` needs no library
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import importlib
+import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -81,5 +84,17 @@ def operator() -> str:
 
 
 def main() -> None:
-    """Run the command line and exit."""
-    sys.exit(report_errors(build(sys.argv[1:])))
+    """Run the command line and end the process with its exit code.
+
+    Not by the interpreter's own way out: threads of native libraries that still wait for the network can abort the
+    process there, whose exit code is then theirs.
+    """
+    try:
+        code = report_errors(build(sys.argv[1:]))
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
