@@ -21,11 +21,22 @@ def test_all_is_what_is_exported():
 
 def test_help_and_import_need_no_heavy_library():
     code = (
-        "import sys, raypipe; from raypipe.cli import main\n"
-        "sys.argv = ['raypipe', '--help']\n"
-        "try: main()\n"
+        "import sys, raypipe; from raypipe.cli import build\n"
+        "try: build(['--help'])(['--help'])\n"
         f"except SystemExit as end: print(end.code, sorted(set({HEAVY}) & set(sys.modules)))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.splitlines()[-1] == "0 []"
     assert "Usage: " in said.stdout
+
+
+def test_a_command_ends_with_its_own_exit_code_whatever_is_still_running():
+    code = (
+        "import sys, threading; from raypipe.cli import main\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "sys.argv = ['raypipe', 'contract', 'lint', 'nowhere.odcs.yaml']\n"
+        "main()\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("nowhere.odcs.yaml: the contract cannot be read")
