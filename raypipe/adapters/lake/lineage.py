@@ -18,9 +18,11 @@ from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.catalog import predictions_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.store import Store
+from raypipe.contracts.halt import ACCEPT, REJECT_HALTED
 from raypipe.decision import Decision, verify
 from raypipe.errors import ConfigError
 from raypipe.ports import ModelVersion, Registry
+from raypipe.snapshot import Snapshot
 
 Line = tuple[int, str]
 _VERSION = re.compile(r"^([a-z][a-z0-9_]*)/(\d+)$")
@@ -150,11 +152,23 @@ class Lineages:
                 depth + 1,
                 f"{snapshot.table} version {snapshot.version}, {snapshot.rows:,} rows, {snapshot.digest[:12]}",
             )
-            source = snapshot.table.removeprefix("events/")
-            for d in self._decisions.stream(f"ingest/{source}") if source != snapshot.table else ():
+            for d in self._ingested(snapshot):
                 yield depth + 2, f"ingest {d.generation} at {d.at:%Y-%m-%d %H:%M:%S}Z: {d.what}, {d.why}"
         for name, number, digest in lineage.contracts:
             yield depth + 1, f"contract {name} {number}, {digest[:12]}"
+
+    def _ingested(self, snapshot: Snapshot) -> Iterator[Decision]:
+        """Yield the decisions that led to a version of a source's table; what came later is none of its."""
+        source = snapshot.table.removeprefix("events/")
+        if source == snapshot.table:
+            return
+        # The table's version 0 is empty; each generation that was let in or skipped is the next.
+        version = 0
+        for d in self._decisions.stream(f"ingest/{source}"):
+            if version >= snapshot.version:
+                return
+            yield d
+            version += d.what in (ACCEPT, REJECT_HALTED)
 
     def _of_rollout(self, rollout: tuple[Decision, ...], depth: int) -> Iterator[Line]:
         for d in rollout:
