@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## install into .venv
 
-demo: setup ## the whole loop on real flights, about 6 minutes; FAST=1 for a small one
+demo: setup ## the whole loop on real flights, about 5 minutes; FAST=1 for a small one
 	@$(BIN)/python configs/flights/demo.py $(if $(FAST),--fast)
 	@echo && echo "Stop everything with: make down"
 
