@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,16 +132,16 @@ def repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def without_repeats(rows: pa.Table) -> pa.Table:
-    """Return the rows whose `event_id` no row before has."""
-    ids = pl.Series(rows.column("event_id"))
-    places = np.flatnonzero(repeated(ids.hash().to_numpy()))
-    late = places[ids.gather(places).is_first_distinct().not_().to_numpy()]
+def first_of_each(ids: pa.ChunkedArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """Return which event ids no earlier row has; None when that is all of them."""
+    texts = pl.Series(ids)
+    places = np.flatnonzero(repeated(texts.hash().to_numpy()))
+    late = places[texts.gather(places).is_first_distinct().not_().to_numpy()]
     if not len(late):
-        return rows
-    keep = np.ones(rows.num_rows, np.bool_)
-    keep[late] = False
-    return rows.filter(pa.array(keep))
+        return None
+    first = np.ones(len(texts), np.bool_)
+    first[late] = False
+    return first
 
 
 def _ids(task: Deduplicate, uri: str) -> tuple[pl.Series, npt.NDArray[np.int64], npt.NDArray[np.uint64]]:

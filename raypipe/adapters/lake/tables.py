@@ -20,12 +20,11 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.adapters.lake.files import DataFile, WrittenFile, parquet_bytes
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
 from raypipe.errors import ContractError, GenerationMoved, Unavailable
@@ -162,11 +161,8 @@ class LakeTable:
         """
         directory = "/".join(f"{k}={v}" for k, v in partition)
         path = f"{directory}/{uuid.uuid4().hex}.parquet" if directory else f"{uuid.uuid4().hex}.parquet"
-        columns = [f.name for f in self.schema if f.name not in self.partition_by]
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows.select(columns), sink, compression="zstd")
-        data = sink.getvalue()
-        self.store.write(f"{self.uri}/{path}", data.to_pybytes())
+        data = parquet_bytes(rows.select([f.name for f in self.schema if f.name not in self.partition_by]))
+        self.store.write(f"{self.uri}/{path}", data)
         return WrittenFile(path, rows.num_rows, data.size, partition)
 
     def metadata(self, app_id: str) -> dict[str, object] | None:
