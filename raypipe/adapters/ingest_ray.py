@@ -1,9 +1,9 @@
-"""Objects of the landing zone become rows of the lake, each exactly once, on Ray Data.
+"""Objects of the landing zone become rows of the lake, each exactly once, on Ray.
 
 Per source: the manifest is committed; its objects are staged (read, checked, split: files that no reader sees);
 keys alone are compared to find duplicates; only files that hold duplicates are written again; the gate judges; then
 the dead letters and the events are committed under the manifest's generation, and the decision is recorded. A manifest
-that the gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the Ray Data runs. Does not
+that the gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the runs of tasks. Does not
 know what the rows are for.
 """
 
@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
 from raypipe.adapters.ingest_stage import Staged, stage, stagings
+from raypipe.adapters.ingest_unique import Merged, merge_with_table
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
-from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.manifests import ManifestEntry, Manifests
 from raypipe.adapters.lake.store import Store
-from raypipe.adapters.lake.tables import LakeTable
+from raypipe.adapters.lake.tables import TURN, LakeTable
 from raypipe.adapters.ray_map import map_tasks
 from raypipe.config import Pipeline
 from raypipe.contracts import halt
@@ -31,10 +30,12 @@ from raypipe.contracts.gate import GateEvidence, judge
 from raypipe.contracts.halt import Course, Resolution
 from raypipe.contracts.source import SourceSpec
 from raypipe.decision import Decision
-from raypipe.errors import RaypipeError
+from raypipe.errors import GenerationMoved, RaypipeError
 from raypipe.ports import Ingested
 from raypipe.telemetry import event
 from raypipe.verdict import Finding, Status, Verdict
+
+_TURNS = 20  # a stream commits about every second, and a comparison with its newest files takes less
 
 
 @dataclass(slots=True)
@@ -49,8 +50,8 @@ class _Work:
     course: Course = Course.JUDGE
     said: Decision | None = None
     staged: list[Staged] = field(default_factory=list)
-    files: list[WrittenFile] = field(default_factory=list)
-    evidence: GateEvidence = field(default_factory=GateEvidence)
+    merged: Merged | None = None
+    read: GateEvidence = field(default_factory=GateEvidence)
 
     @property
     def generation(self) -> int:
@@ -59,6 +60,11 @@ class _Work:
     @property
     def basis(self) -> dict[str, object]:
         return halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+
+    @property
+    def evidence(self) -> GateEvidence:
+        """Counts of what was read, less what turned out to be in the lake already."""
+        return self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
 
     @property
     def verdict(self) -> Verdict:
@@ -99,8 +105,12 @@ class RayIngestor:
         read = [w for w in works if w.manifest and w.course is not Course.WAIT]
         self._stage_all(read)
         for work in read:
-            work.evidence = reduce(GateEvidence.merge, (s.evidence for s in work.staged), GateEvidence())
-        self._deduplicate_all([w for w in read if w.verdict.lets_pass])
+            work.read = reduce(GateEvidence.merge, (s.evidence for s in work.staged), GateEvidence())
+        entering = [w for w in read if w.verdict.lets_pass]
+        for work in entering:
+            files = [f for s in work.staged for f in s.accepted]
+            work.merged = Merged(work.name, work.contract, files, work.spec.dedup.window)
+        merge_with_table(self._store, [w.merged for w in entering if w.merged])
         return {w.name: self._conclude(w) for w in works}
 
     def _resolve(self, works: Sequence[_Work], how: Resolution) -> None:
@@ -170,28 +180,6 @@ class RayIngestor:
                 event("ingest", f"read and checked {rows:,} rows, {done} of {len(tasks)} tasks")
         for work in works:
             work.staged.sort(key=lambda s: s.first_position)
-            work.files = [f for s in work.staged for f in s.accepted]
-
-    def _deduplicate_all(self, works: Sequence[_Work]) -> None:
-        tasks = [task for w in works for task in comparisons(self._store, w.name, w.contract, w.files, self._known(w))]
-        drops: dict[tuple[str, str], list[int]] = {}
-        for source, found in map_tasks(deduplicate, tasks):
-            for path, row in found:
-                drops.setdefault((source, path), []).append(row)
-        by_name = {w.name: w for w in works}
-        rewrites = [
-            Rewrite(self._store, source, by_name[source].contract, path, tuple(sorted(rows)))
-            for (source, path), rows in drops.items()
-        ]
-        replaced = {(source, path): file for source, path, file in map_tasks(rewrite, rewrites)}
-        for work in works:
-            duplicates = sum(len(rows) for (source, _), rows in drops.items() if source == work.name)
-            kept = [replaced.get((work.name, f.path), f) for f in work.files]
-            work.files = [f for f in kept if f is not None]
-            work.evidence = work.evidence.without_duplicates(duplicates)
-
-    def _known(self, work: _Work) -> list[DataFile]:
-        return _within(work, events_table(self._store, work.name, work.contract).files()) if work.files else []
 
     def _conclude(self, work: _Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
@@ -233,8 +221,31 @@ class RayIngestor:
         if letters.generation(stream) < generation:
             refused = [s.refused for s in work.staged if s.refused is not None]
             letters.commit(refused, app_id=stream, generation=generation)
+        merged = work.merged or Merged(work.name, work.contract, [], None)
+        self._commit_events(work, merged)
+        if merged.superseded:
+            event("ingest", f"{work.name}: {merged.superseded:,} streamed rows gave way to rows of objects")
+
+    def _commit_events(self, work: _Work, merged: Merged) -> None:
+        """Commit; as often as another writer of the table came first, compare with what it brought and try again."""
         events = events_table(self._store, work.name, work.contract)
-        events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": _plain(counts)})
+        for attempt in range(_TURNS):
+            if attempt or work.merged is None:
+                merge_with_table(self._store, [merged])
+            try:
+                events.commit(
+                    merged.added,
+                    app_id=work.stream,
+                    generation=work.generation,
+                    removed=merged.removed,
+                    turn=merged.turn,
+                    metadata={"counts": _plain(work.evidence), "superseded": merged.superseded},
+                )
+                return
+            except GenerationMoved as error:
+                if error.stream != TURN or attempt == _TURNS - 1:
+                    raise
+                event("ingest", f"{work.name}: another writer of {events.name} came first; comparing with its rows")
 
     def _record(self, work: _Work, what: str, why: str) -> None:
         past = self._decisions.stream(work.stream)
@@ -254,7 +265,7 @@ class RayIngestor:
             return
         entries = [e for e in self._manifests.read(work.stream) if e.generation == generation]
         counts = halt.counts_of(_counts(events.metadata(work.stream) or {}))
-        committed = replace(work, manifest=entries, evidence=counts)
+        committed = replace(work, manifest=entries, read=counts)
         self._record(committed, halt.ACCEPT, "committed by a run that ended before it said so")
 
 
@@ -273,13 +284,3 @@ def _counts(metadata: Mapping[str, object]) -> Mapping[str, object]:
 
 def _works(pipeline: Pipeline) -> list[_Work]:
     return [_Work(n, f"ingest/{n}", spec, pipeline.contracts[n]) for n, spec in pipeline.spec.sources.items()]
-
-
-def _within(work: _Work, files: Sequence[DataFile]) -> list[DataFile]:
-    """Return the files of the table that may hold an event of the deduplication window."""
-    window = work.spec.dedup.window
-    dates = [value for f in work.files for name, value in f.partition if name == "event_date" and value]
-    if window is None or not dates:
-        return list(files)
-    oldest = (datetime.fromisoformat(min(dates)).date() - window).isoformat()
-    return [f for f in files if (dict(f.partition)["event_date"] or oldest) >= oldest]

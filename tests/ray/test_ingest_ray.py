@@ -4,14 +4,20 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from raypipe.adapters.ingest_ray import RayIngestor
+from raypipe.adapters.ingest_split import Arrival, numbered, split
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.lake.tables import LakeTable
 from raypipe.config import load
+from raypipe.contracts.contract import TIMESTAMP
 from raypipe.contracts.halt import Resolution
+from raypipe.contracts.rows import RawRows
 from raypipe.environment import StoreAddress
 from raypipe.errors import ConfigError, ContractError, RaypipeError
 from raypipe.verdict import Status
@@ -78,6 +84,26 @@ class World:
     def resolve(self, generation, *, accept):
         return self.ingest(Resolution("trips", generation, accept, "ann", "looked at it"))
 
+    def stream(self, *rows, turn=None):
+        """Commit rows as a stream would, under its own application id."""
+        at = [datetime(2020, 1, day, tzinfo=UTC) for _, day, _ in rows]
+        plain = pa.table(
+            {"trip": [r[0] for r in rows], "at": pa.array(at, TIMESTAMP), "minutes": [float(r[2]) for r in rows]}
+        )
+        contract = self.pipeline.contracts["trips"]
+        arrival = Arrival("trips", contract, self.table.generation("stream/trips") + 1, datetime.now(UTC))
+        ready = split(RawRows.of(plain), arrival, numbered("kafka://trips/0"))
+        days = sorted(set(ready.accepted["event_date"].to_pylist()))
+        files = [
+            self.table.write(
+                ready.accepted.filter(pc.equal(ready.accepted["event_date"], d)),
+                (("event_date", str(d)),),
+                streamed=True,
+            )
+            for d in days
+        ]
+        self.table.commit(files, app_id="stream/trips", generation=arrival.generation, turn=self.table.turn())
+
     def counts(self, found=None):
         e = (found or self.ingest()).evidence
         return e.rows, e.accepted, e.dead_letters, e.duplicates
@@ -104,6 +130,55 @@ def test_of_equal_events_the_first_of_the_manifest_stays_and_the_tables_own_befo
     assert world.counts() == (2, 1, 0, 1)
     assert world.trips() == [("t1", 10), ("t2", 20), ("t3", 30), ("t4", 40)]
     assert world.decisions() == ["accept", "accept"]
+
+
+def test_rows_of_objects_replace_streamed_rows_of_the_same_event_and_no_others(world):
+    world.land("a", ("t1", 1, 10))
+    world.ingest()
+    world.stream(("t2", 1, 20), ("t3", 1, 30), ("t4", 2, 40))
+    world.land("b", ("t1", 1, 11), ("t3", 1, 31), ("t5", 1, 50))
+    version = world.table.snapshot().version
+    assert world.counts() == (3, 2, 0, 1)
+    assert world.trips() == [("t1", 10), ("t2", 20), ("t3", 31), ("t4", 40), ("t5", 50)]
+    assert world.table.snapshot().version == version + 1, "in one step"
+    assert world.table.metadata("ingest/trips")["superseded"] == 1
+
+
+def test_what_is_streamed_while_objects_are_compared_is_compared_too(world, monkeypatch):
+    world.stream(("t1", 1, 10), ("t2", 1, 20))
+    world.land("a", ("t1", 1, 11), ("t3", 1, 30), ("t4", 1, 40))
+    late = iter([[("t3", 1, 31), ("t6", 1, 60)], [("t4", 2, 41)]])
+    commit = LakeTable.commit
+
+    def raced(table, files, *, app_id, **options):
+        if app_id == "ingest/trips" and table.name == "events/trips" and (rows := next(late, None)):
+            with monkeypatch.context() as patch:
+                patch.setattr(LakeTable, "commit", commit)
+                world.stream(*rows)
+        commit(table, files, app_id=app_id, **options)
+
+    monkeypatch.setattr(LakeTable, "commit", raced)
+    assert world.counts() == (3, 3, 0, 0)
+    assert world.trips() == [("t1", 11), ("t2", 20), ("t3", 30), ("t4", 40), ("t6", 60)]
+
+
+def test_a_streamed_file_that_was_compacted_meanwhile_gives_way_all_the_same(world, monkeypatch):
+    world.stream(("t1", 1, 10), ("t2", 1, 20))
+    world.stream(("t3", 1, 30))
+    world.land("a", ("t1", 1, 11))
+    commit = LakeTable.commit
+
+    def compacted(table, files, *, app_id, **options):
+        if app_id == "ingest/trips" and table.name == "events/trips" and table.generation("compact/trips") == 0:
+            old = table.files()
+            rows = pa.concat_tables(table.store.read_parquet(f.uri) for f in old)
+            one = table.write(rows, old[0].partition, streamed=True)
+            commit(table, [one], app_id="compact/trips", generation=1, turn=table.turn(), removed=old)
+        commit(table, files, app_id=app_id, **options)
+
+    monkeypatch.setattr(LakeTable, "commit", compacted)
+    world.ingest()
+    assert world.trips() == [("t1", 11), ("t2", 20), ("t3", 30)]
 
 
 def test_nothing_new_commits_nothing(world):

@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+STREAMED = "stream-"
+"""How the names of files begin whose rows came from a stream: batch wins over them."""
+
 _SAMPLE = 4_096
 _FEW = 0.25
 
@@ -35,6 +38,11 @@ class DataFile:
     rows: int
     size_bytes: int
     partition: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its rows came from a stream."""
+        return self.uri.rpartition("/")[2].startswith(STREAMED)
 
 
 @dataclass(frozen=True, slots=True)
