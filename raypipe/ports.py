@@ -105,9 +105,13 @@ class Trainer(Protocol):
         pipeline: Pipeline,
         examples: Snapshot,
         trials: Sequence[Trial],
+        earlier: Sequence[TrialResult],
         on_trial: Callable[[Trial, int, Mapping[str, float]], None],
     ) -> tuple[TrialResult, ...]:
-        """Return what each of these trials came to; `on_trial` hears of each epoch (from 0)."""
+        """Return what each of these trials came to; `on_trial` hears of each epoch (from 0).
+
+        A sampler that learns gives them their parameters, and learns from what an `earlier` attempt's came to.
+        """
 
     def compare(
         self, pipeline: Pipeline, examples: Snapshot, candidate: Bundle, champion: Bundle, version: str
