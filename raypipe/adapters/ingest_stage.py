@@ -91,7 +91,7 @@ def _by_day(task: Stage, rows: pa.Table) -> Iterator[WrittenFile]:
 
 
 def _split(task: Stage, entry: ManifestEntry) -> Split:
-    arrival = Arrival(task.source, task.contract, entry.generation, entry.known_at, entry.etag)
+    arrival = Arrival(task.source, task.contract, entry.generation, entry.known_at, entry.etag, entry.replaces)
     try:
         raw = read_rows(task.store.read(entry.uri), entry.format, uri=entry.uri)
     except (Unreadable, FileNotFoundError) as error:
