@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
+from raypipe.adapters.ingest_late import Sampled
 from raypipe.adapters.ingest_stage import Staged
 from raypipe.adapters.ingest_unique import Merged
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -23,6 +24,7 @@ from raypipe.contracts.backfill import Backfill, Days
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence, judge
 from raypipe.contracts.halt import Course, Resolution
+from raypipe.contracts.late import RULE, Late, with_late
 from raypipe.contracts.source import SourceSpec
 from raypipe.decision import Decision
 from raypipe.errors import ConfigError, RaypipeError
@@ -44,6 +46,8 @@ class Work:
     staged: list[Staged] = field(default_factory=list)
     merged: Merged | None = None
     read: GateEvidence = field(default_factory=GateEvidence)
+    late: Late | None = None
+    sampled: Sampled | None = None
 
     @property
     def generation(self) -> int:
@@ -64,9 +68,15 @@ class Work:
         return self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
 
     @property
+    def late_numbers(self) -> dict[str, object]:
+        """What a sample says about duplicates beyond the window, for the record; nothing where there is none."""
+        return {RULE: self.late.plain()} if self.late else {}
+
+    @property
     def verdict(self) -> Verdict:
         """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
         judged = judge(self.evidence, self.spec.halt_when, self.name)
+        judged = with_late(judged, self.late, self.name, self.spec.dedup.window)
         return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
 
 
@@ -194,7 +204,7 @@ class OpenManifests:
             who=who,
             what=what,
             why=why,
-            evidence={**work.basis, **plain(work.evidence)},
+            evidence={**work.basis, **plain(work.evidence), **work.late_numbers},
         )
 
     def _record_committed(self, work: Work, events: LakeTable) -> None:
@@ -204,8 +214,10 @@ class OpenManifests:
         if not generation or halt.finished(self._decisions.stream(work.stream), generation):
             return
         entries = [e for e in past if e.generation == generation]
-        counts = halt.counts_of(_counts(events.metadata(work.stream) or {}))
-        committed = replace(work, manifest=entries, read=counts)
+        metadata = events.metadata(work.stream) or {}
+        late = metadata.get(RULE)
+        committed = replace(work, manifest=entries, read=halt.counts_of(_counts(metadata)))
+        committed.late = Late.of(late) if isinstance(late, dict) else None
         self.record(committed, halt.ACCEPT, "committed by a run that ended before it said so")
 
 

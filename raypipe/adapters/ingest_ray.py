@@ -15,9 +15,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 
+import pyarrow as pa
+
+from raypipe.adapters.ingest_late import Asked, check_late, is_sampled, keep_sample
 from raypipe.adapters.ingest_manifest import OpenManifests, Work, plain
-from raypipe.adapters.ingest_stage import stage, stagings
-from raypipe.adapters.ingest_unique import Merged, merge_with_table
+from raypipe.adapters.ingest_stage import Stage, stage, stagings
+from raypipe.adapters.ingest_unique import Merged, merge_with_table, searched_from
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import TURN
@@ -85,10 +88,13 @@ class RayIngestor:
             files = [f for s in work.staged for f in s.accepted]
             work.merged = Merged(work.name, work.contract, files, work.spec.dedup.window, work.replaces)
         merge_with_table(self._store, [w.merged for w in entering if w.merged])
+        late = check_late(self._store, [a for w in entering if (a := _asked(w))])
+        for work in entering:
+            work.late, work.sampled = late.get(work.name, (None, None))
         return {w.name: self._conclude(w) for w in works}
 
     def _stage_all(self, works: Sequence[Work]) -> None:
-        tasks = [task for w in works for task in stagings(self._store, w.name, w.contract, w.manifest)]
+        tasks = [task for w in works for task in self._stagings(w)]
         by_name = {w.name: w for w in works}
         for done, staged in enumerate(map_tasks(stage, tasks), start=1):
             by_name[staged.source].staged.append(staged)
@@ -97,6 +103,10 @@ class RayIngestor:
                 event("ingest", f"read and checked {rows:,} rows, {done} of {len(tasks)} tasks")
         for work in works:
             work.staged.sort(key=lambda s: s.first_position)
+
+    def _stagings(self, work: Work) -> list[Stage]:
+        sampled = is_sampled(work.spec, work.contract)
+        return stagings(self._store, work.name, work.contract, work.manifest, sampled=sampled)
 
     def _conclude(self, work: Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
@@ -140,6 +150,8 @@ class RayIngestor:
             letters.commit(refused, app_id=stream, generation=generation)
         merged = work.merged or Merged(work.name, work.contract, [], None)  # no row was read
         self._commit_events(work, merged)
+        if work.sampled:
+            keep_sample(self._store, work.name, stream, generation, work.sampled)
         if merged.superseded:
             event("ingest", f"{work.name}: {merged.superseded:,} streamed rows gave way to rows of objects")
         if work.replaces:
@@ -162,6 +174,7 @@ class RayIngestor:
                         "counts": plain(work.evidence),
                         "superseded": merged.superseded,
                         "replaced": merged.replaced,
+                        **work.late_numbers,
                     },
                 )
                 return
@@ -173,6 +186,17 @@ class RayIngestor:
 
 def _works(pipeline: Pipeline) -> list[Work]:
     return [Work(n, f"ingest/{n}", spec, pipeline.contracts[n]) for n, spec in pipeline.spec.sources.items()]
+
+
+def _asked(work: Work) -> Asked | None:
+    """Return what is to be known about duplicates beyond the window; None where there can be none."""
+    samples = [s.sample for s in work.staged if s.sample is not None]
+    since = searched_from([f for s in work.staged for f in s.accepted], work.spec.dedup.window)
+    if not samples or since is None or work.merged is None:
+        return None
+    accepted = sum(f.rows for f in work.merged.files)
+    sample = pa.concat_tables(samples)
+    return Asked(work.name, work.contract, work.generation, since, accepted, sample, work.replaces)
 
 
 def _filled(works: Sequence[Work], asked: Backfill) -> Work:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.adapters.ingest_keys import first_of_each
+from raypipe.adapters.ingest_late import sample
 from raypipe.adapters.ingest_split import Arrival, Split, numbered, split, unreadable
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.files import WrittenFile
@@ -28,12 +29,13 @@ _BIN_OBJECTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Objects to read, check and split."""
+    """Objects to read, check and split; `sampled` when ids of their events are to be sampled."""
 
     store: Store
     source: str
     contract: Contract
     entries: tuple[ManifestEntry, ...]
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,12 @@ class Staged:
     accepted: tuple[WrittenFile, ...]
     refused: WrittenFile | None
     evidence: GateEvidence
+    sample: pa.Table | None = None
 
 
-def stagings(store: Store, source: str, contract: Contract, manifest: Sequence[ManifestEntry]) -> list[Stage]:
+def stagings(
+    store: Store, source: str, contract: Contract, manifest: Sequence[ManifestEntry], *, sampled: bool = False
+) -> list[Stage]:
     """Return the tasks that together stage a manifest: runs of neighbouring objects, each about one task's worth."""
     bins: list[list[ManifestEntry]] = []
     size = 0
@@ -57,7 +62,7 @@ def stagings(store: Store, source: str, contract: Contract, manifest: Sequence[M
             size = 0
         bins[-1].append(entry)
         size += entry.size_bytes
-    return [Stage(store, source, contract, tuple(entries)) for entries in bins]
+    return [Stage(store, source, contract, tuple(entries), sampled) for entries in bins]
 
 
 def stage(task: Stage) -> Staged:
@@ -73,6 +78,7 @@ def stage(task: Stage) -> Staged:
         accepted=accepted,
         refused=dead_letters_table(task.store).write(letters) if letters.num_rows else None,
         evidence=evidence.without_duplicates(rows.num_rows - sum(f.rows for f in accepted)),
+        sample=sample(rows) if task.sampled else None,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 
 from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
 from raypipe.adapters.lake.catalog import events_table
@@ -113,6 +113,12 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
         _apply(store, by_name[source], there[source][uri], left)
 
 
+def searched_from(staged: Sequence[WrittenFile], window: timedelta | None) -> date | None:
+    """Return the first event date of the deduplication window; None when the whole table is searched."""
+    dates = [value for f in staged for name, value in f.partition if name == "event_date" and value]
+    return date.fromisoformat(min(dates)) - window if window is not None and dates else None
+
+
 def _apply(store: Store, work: Merged, file: DataFile, left: WrittenFile | None) -> None:
     if file.streamed:
         work._streamed[file.uri] = _Shrunk(file, left)
@@ -128,10 +134,9 @@ def _as_data(store: Store, source: str, file: WrittenFile) -> DataFile:
 
 def _within(work: Merged, files: Sequence[DataFile]) -> list[DataFile]:
     """Return the files of the table that may hold an event of the deduplication window; none without staged rows."""
-    dates = [value for f in work.files for name, value in f.partition if name == "event_date" and value]
     if not work.files:
         return []
-    if work.window is None or not dates:
+    if (start := searched_from(work.files, work.window)) is None:
         return list(files)
-    oldest = (datetime.fromisoformat(min(dates)).date() - work.window).isoformat()
+    oldest = start.isoformat()
     return [f for f in files if (dict(f.partition)["event_date"] or oldest) >= oldest]

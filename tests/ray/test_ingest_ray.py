@@ -19,6 +19,7 @@ from raypipe.config import load
 from raypipe.contracts.backfill import Backfill, Days
 from raypipe.contracts.contract import TIMESTAMP
 from raypipe.contracts.halt import Resolution
+from raypipe.contracts.late import RULE, in_sample
 from raypipe.contracts.rows import RawRows
 from raypipe.environment import StoreAddress
 from raypipe.errors import ConfigError, ContractError, RaypipeError
@@ -380,10 +381,44 @@ def test_a_changed_contract_is_refused_before_a_row_is_read(world):
 def test_a_window_finds_duplicates_within_it(world):
     world.land("a", ("t1", 9, 10))
     world.ingest()
+    world.land("b", ("t1", 9, 11))
+    found = windowed(world)
+    assert (found.evidence.accepted, found.evidence.duplicates) == (0, 1)
+
+
+def windowed(world):
+    """Ingest with a window of a day."""
     pipeline = world.pipeline
     source = pipeline.spec.sources["trips"]
-    windowed = source.model_copy(update={"dedup": source.dedup.model_validate({"window": "1d"})})
-    spec = pipeline.spec.model_copy(update={"sources": {"trips": windowed}})
-    world.land("b", ("t1", 9, 11))
-    found = RayIngestor(world.store, lambda: datetime.now(UTC)).ingest(replace(pipeline, spec=spec))["trips"]
-    assert (found.evidence.accepted, found.evidence.duplicates) == (0, 1)
+    narrow = source.model_copy(update={"dedup": source.dedup.model_validate({"window": "1d"})})
+    spec = pipeline.spec.model_copy(update={"sources": {"trips": narrow}})
+    return RayIngestor(world.store, lambda: datetime.now(UTC)).ingest(replace(pipeline, spec=spec))["trips"]
+
+
+def test_a_duplicate_beyond_the_window_enters_and_is_reported(world):
+    names = pa.chunked_array([[f"t{n}" for n in range(2_000)]])
+    sampled = names.filter(pa.array(in_sample(names)))[0].as_py()
+    world.land("a", (sampled, 1, 10))
+    windowed(world)
+    world.land("b", (sampled, 9, 11))
+    found = windowed(world)
+    assert (found.evidence.accepted, found.verdict.status) == (1, Status.WARNED)
+    assert "beyond the window of 1d" in found.verdict.sentence()
+    assert len(world.trips()) == 2
+    recorded = json.loads(Decisions(world.store).stream("ingest/trips")[-1].evidence)[RULE]
+    assert (recorded["matches"], recorded["before"]) == (1, "2020-01-08")
+
+
+def test_a_sample_that_a_killed_run_did_not_keep_blocks_nothing(world, monkeypatch):
+    world.land("a", ("t1", 1, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr("raypipe.adapters.ingest_ray.keep_sample", killed)
+        with pytest.raises(RuntimeError):
+            windowed(world)
+    world.land("b", ("t2", 9, 11))
+    assert windowed(world).verdict.status is Status.PASSED
+    assert [RULE in json.loads(d.evidence) for d in Decisions(world.store).stream("ingest/trips")] == [True, True]
+
+
+def killed(*_):
+    raise RuntimeError("killed")

@@ -72,6 +72,14 @@ _PAIR_COLUMNS: dict[str, pa.DataType] = {
 SHADOW_PAIRS = pa.schema(_PAIR_COLUMNS)
 
 
+_SAMPLE_COLUMNS: dict[str, pa.DataType] = {
+    "event_id": pa.string(),
+    "event_date": pa.date32(),
+    "generation": pa.int64(),
+}
+KEY_SAMPLES = pa.schema(_SAMPLE_COLUMNS)
+
+
 def event_schema(contract: Contract) -> pa.Schema:
     """Return the columns of accepted events: the contract's, and those that raypipe adds."""
     columns: dict[str, pa.DataType] = {f.name: f.type for f in contract.fields}
@@ -81,6 +89,11 @@ def event_schema(contract: Contract) -> pa.Schema:
 def events_table(store: Store, source: str, contract: Contract) -> LakeTable:
     """Return the table of a source's accepted events, a directory for each event date."""
     return LakeTable(store, f"events/{source}", event_schema(contract), partition_by=("event_date",))
+
+
+def key_samples_table(store: Store, source: str) -> LakeTable:
+    """Return the table of the event ids of a source that are in the sample."""
+    return LakeTable(store, f"key_samples/{source}", KEY_SAMPLES)
 
 
 def dead_letters_table(store: Store) -> LakeTable:
