@@ -5,8 +5,9 @@ Knows keys and files; does not know what was staged together, nor who commits. R
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import groupby
 
 import numpy as np
@@ -21,6 +22,11 @@ from raypipe.contracts.contract import Contract
 
 _BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
 _DAYS_ROWS = 2_000_000
+_PLACES: dict[str, type[pl.DataType]] = {
+    "event_id": pl.String,
+    "source_position": pl.String,
+    "generation": pl.Int64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,25 @@ def comparisons(
         known, new = tuple(f.uri for f in theirs), tuple(f.path for f in ours)
         tasks += [Deduplicate(store, source, known, new, bucket, buckets) for bucket in range(buckets)]
     return tasks
+
+
+def within(window: timedelta | None, days: Iterable[str | None], files: Sequence[DataFile]) -> list[DataFile]:
+    """Return the files of a table that may hold an event which new ones of these days are compared with."""
+    dates = [day for day in days if day]
+    if window is None or not dates:
+        return list(files)
+    oldest = (datetime.fromisoformat(min(dates)).date() - window).isoformat()
+    return [f for f in files if (_day(f) or oldest) >= oldest]
+
+
+def known(store: Store, files: Sequence[DataFile], ids: pl.Series) -> pl.DataFrame:
+    """Return the events of the files that have one of these ids: `event_id`, `source_position`, `generation`."""
+    found = [pl.DataFrame(schema=_PLACES)]
+    for file in files:
+        have = pl.Series(store.read_parquet(file.uri, ["event_id"]).column("event_id")).is_in(ids.implode())
+        if have.any():
+            found.append(pl.DataFrame(store.read_parquet(file.uri, list(_PLACES))).filter(have))
+    return pl.concat(found)
 
 
 def _by_days(

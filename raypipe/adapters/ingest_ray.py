@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
+from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite, within
 from raypipe.adapters.ingest_stage import Staged, stage, stagings
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
@@ -31,7 +31,7 @@ from raypipe.contracts.gate import GateEvidence, judge
 from raypipe.contracts.halt import Course, Resolution
 from raypipe.contracts.source import SourceSpec
 from raypipe.decision import Decision
-from raypipe.errors import RaypipeError
+from raypipe.errors import GenerationMoved, RaypipeError
 from raypipe.ports import Ingested
 from raypipe.telemetry import event
 from raypipe.verdict import Finding, Status, Verdict
@@ -50,6 +50,7 @@ class _Work:
     said: Decision | None = None
     staged: list[Staged] = field(default_factory=list)
     files: list[WrittenFile] = field(default_factory=list)
+    turn: int | None = None
     evidence: GateEvidence = field(default_factory=GateEvidence)
 
     @property
@@ -173,6 +174,8 @@ class RayIngestor:
             work.files = [f for s in work.staged for f in s.accepted]
 
     def _deduplicate_all(self, works: Sequence[_Work]) -> None:
+        for work in works:
+            work.turn = events_table(self._store, work.name, work.contract).turn()
         tasks = [task for w in works for task in comparisons(self._store, w.name, w.contract, w.files, self._known(w))]
         drops: dict[tuple[str, str], list[int]] = {}
         for source, found in map_tasks(deduplicate, tasks):
@@ -191,7 +194,10 @@ class RayIngestor:
             work.evidence = work.evidence.without_duplicates(duplicates)
 
     def _known(self, work: _Work) -> list[DataFile]:
-        return _within(work, events_table(self._store, work.name, work.contract).files()) if work.files else []
+        if not work.files:
+            return []
+        days = [dict(f.partition).get("event_date") for f in work.files]
+        return within(work.spec.dedup.window, days, events_table(self._store, work.name, work.contract).files())
 
     def _conclude(self, work: _Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
@@ -234,7 +240,16 @@ class RayIngestor:
             refused = [s.refused for s in work.staged if s.refused is not None]
             letters.commit(refused, app_id=stream, generation=generation)
         events = events_table(self._store, work.name, work.contract)
-        events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": _plain(counts)})
+        while True:
+            plain = {"counts": _plain(work.evidence)}
+            try:
+                events.commit(work.files, app_id=stream, generation=generation, turn=work.turn, metadata=plain)
+            except GenerationMoved as error:
+                if error.stream != "turn":
+                    raise
+                self._deduplicate_all([work])  # a replay of dead letters came in between
+            else:
+                return
 
     def _record(self, work: _Work, what: str, why: str) -> None:
         past = self._decisions.stream(work.stream)
@@ -273,13 +288,3 @@ def _counts(metadata: Mapping[str, object]) -> Mapping[str, object]:
 
 def _works(pipeline: Pipeline) -> list[_Work]:
     return [_Work(n, f"ingest/{n}", spec, pipeline.contracts[n]) for n, spec in pipeline.spec.sources.items()]
-
-
-def _within(work: _Work, files: Sequence[DataFile]) -> list[DataFile]:
-    """Return the files of the table that may hold an event of the deduplication window."""
-    window = work.spec.dedup.window
-    dates = [value for f in work.files for name, value in f.partition if name == "event_date" and value]
-    if window is None or not dates:
-        return list(files)
-    oldest = (datetime.fromisoformat(min(dates)).date() - window).isoformat()
-    return [f for f in files if (dict(f.partition)["event_date"] or oldest) >= oldest]

@@ -7,7 +7,7 @@ from, nor which files they go to.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,16 +73,16 @@ def split(raw: RawRows, arrival: Arrival, positions: Callable[[pa.Array[Any]], p
     }
     for name, column in added.items():
         rows = rows.append_column(name, column)
-    broken = [(r["row"], r["raw"], [r["reason"]]) for r in raw.malformed.to_pylist()]
-    broken += [(r["row"], r["raw"], r["reasons"]) for r in checked.refused.to_pylist()]
-    places = [str(p) for p in positions(pa.array([row for row, _, _ in broken], pa.int64())).to_pylist()]
-    refused = _letters(arrival, places, [raw for _, raw, _ in broken], [reasons for _, _, reasons in broken])
+    broken = [{**r, "types": None, "reasons": [r["reason"]]} for r in raw.malformed.to_pylist()]
+    broken += checked.refused.to_pylist()
+    places = [str(p) for p in positions(pa.array([r["row"] for r in broken], pa.int64())).to_pylist()]
+    refused = _letters(arrival, places, broken)
     return Split(rows.select(schema.names).cast(schema), refused, observe(raw, checked))
 
 
 def unreadable(arrival: Arrival, position: str, reason: str) -> Split:
     """Return an object that could not be opened as one dead letter."""
-    letters = _letters(arrival, [position], [""], [[f"unreadable: {reason}"]])
+    letters = _letters(arrival, [position], [{"raw": "", "types": None, "reasons": [f"unreadable: {reason}"]}])
     return Split(event_schema(arrival.contract).empty_table(), letters, observe_unreadable())
 
 
@@ -97,9 +97,7 @@ def numbered(uri: str) -> Callable[[pa.Array[Any]], pa.Array[Any]]:
     return positions
 
 
-def _letters(
-    arrival: Arrival, positions: Sequence[str], raw: Sequence[str], reasons: Sequence[Sequence[str]]
-) -> pa.Table:
+def _letters(arrival: Arrival, positions: Sequence[str], broken: Sequence[Mapping[str, Any]]) -> pa.Table:
     # The same record of the same object version is the same letter, however often it is staged.
     seeds = [f"{arrival.source} {arrival.version} {p}" for p in positions]
     count = len(positions)
@@ -107,13 +105,13 @@ def _letters(
         {
             "letter_id": [hashlib.sha256(s.encode()).hexdigest()[:32] for s in seeds],
             "source": [arrival.source] * count,
-            "raw": list(raw),
-            "reasons": list(reasons),
+            "raw": [r["raw"] for r in broken],
+            "types": [r["types"] for r in broken],
+            "reasons": [r["reasons"] for r in broken],
             "source_position": list(positions),
             "contract_version": [arrival.contract.version] * count,
             "generation": [arrival.generation] * count,
             "known_at": [arrival.known_at] * count,
-            "replayed_at": [None] * count,
         },
         schema=DEAD_LETTERS,
     )

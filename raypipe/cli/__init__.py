@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("raypipe.cli.platform", "End every process that `up` started, and nothing else."),
     "ingest": ("raypipe.cli.ingest", "Ingest what has landed, and nothing else."),
     "contract": ("raypipe.cli.contract", "Check contracts without data; say what a change of one would break."),
+    "dlq": ("raypipe.cli.dlq", "List what was refused, check it again after a contract was mended, or drop it."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),
     "explain": ("raypipe.cli.explain", "Say why a prediction, a version or a rollout came out as it did."),
     "trace": ("raypipe.cli.explain", "Draw where it came from: decisions, run, data, contracts, code."),

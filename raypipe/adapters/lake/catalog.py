@@ -14,14 +14,25 @@ _LETTER_COLUMNS: dict[str, pa.DataType] = {
     "letter_id": pa.string(),
     "source": pa.string(),
     "raw": pa.string(),
+    "types": pa.string(),
     "reasons": pa.list_(pa.string()),
     "source_position": pa.string(),
     "contract_version": pa.string(),
     "generation": pa.int64(),
     "known_at": TIMESTAMP,
-    "replayed_at": TIMESTAMP,
 }
 DEAD_LETTERS = pa.schema(_LETTER_COLUMNS)
+
+_FATE_COLUMNS: dict[str, pa.DataType] = {
+    "letter_id": pa.string(),
+    "source": pa.string(),
+    "number": pa.int64(),
+    "fate": pa.string(),
+    "at": TIMESTAMP,
+    "who": pa.string(),
+    "why": pa.string(),
+}
+LETTER_FATES = pa.schema(_FATE_COLUMNS)
 
 _EVENT_COLUMNS: dict[str, pa.DataType] = {
     "event_id": pa.string(),
@@ -83,9 +94,19 @@ def events_table(store: Store, source: str, contract: Contract) -> LakeTable:
     return LakeTable(store, f"events/{source}", event_schema(contract), partition_by=("event_date",))
 
 
+def added_columns(store: Store, source: str) -> LakeTable:
+    """Return the table of a source's accepted events as far as no contract is needed, to be read."""
+    return LakeTable(store, f"events/{source}", pa.schema(_EVENT_COLUMNS), partition_by=("event_date",))
+
+
 def dead_letters_table(store: Store) -> LakeTable:
     """Return the table of refused records of all sources."""
     return LakeTable(store, "dead_letters", DEAD_LETTERS)
+
+
+def letter_fates_table(store: Store) -> LakeTable:
+    """Return the table of what became of refused records: replayed or dropped, by whom and why."""
+    return LakeTable(store, "letter_fates", LETTER_FATES)
 
 
 def examples_table(store: Store, pipeline: str, schema: pa.Schema) -> LakeTable:
