@@ -28,16 +28,13 @@ from raypipe.adapters.dlq_check import (
     without_rows,
 )
 from raypipe.adapters.lake.catalog import added_columns, events_table
-from raypipe.adapters.lake.fates import Fates, Ruling, stream_of
+from raypipe.adapters.lake.fates import DROP, REPLAY, UNMASK, Fates, Ruling, stream_of
 from raypipe.adapters.lake.letters import DeadLetters, Fate, LetterStatus, Selection
 from raypipe.adapters.lake.store import Store
 from raypipe.config import Pipeline
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.source import SourceSpec
 from raypipe.errors import ConfigError, GenerationMoved
-
-REPLAY, DROP, UNMASK = "replay", "drop", "unmask"
-"""What the stream `dlq/<source>` decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +191,6 @@ class DeadLetterQueue:
         of_them = pc.field("generation").isin(pa.array(letters["generation"].unique().to_list(), pa.int64()))
         events = pl.DataFrame(table.read(["source_position", "generation"], of_them))
         mine = letters.join(events, on=["source_position", "generation"], how="semi")["letter_id"].to_list()
-        words = table.metadata(stream_of(source)) or {}
+        words = {"who": "unknown", "why": "a replay was killed"} | (table.metadata(stream_of(source)) or {})
         ruling = Ruling(str(words["who"]), REPLAY, str(words["why"]))
         self._fates.decide(source, dict.fromkeys(mine, Fate.ACCEPTED), ruling, replay=replay, settled=replay)

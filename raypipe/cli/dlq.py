@@ -232,9 +232,8 @@ def _counts(letters: pl.DataFrame) -> pl.DataFrame:
 
 
 def _history(store: Store, letter_id: str, source: str) -> Iterable[str]:
-    from raypipe.adapters.dlq import UNMASK
     from raypipe.adapters.lake.decisions import Decisions
-    from raypipe.adapters.lake.fates import stream_of
+    from raypipe.adapters.lake.fates import UNMASK, stream_of
     from raypipe.adapters.lake.letters import DeadLetters
 
     fates = DeadLetters(store).history(letter_id).iter_rows(named=True)

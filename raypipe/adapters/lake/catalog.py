@@ -28,6 +28,7 @@ _FATE_COLUMNS: dict[str, pa.DataType] = {
     "source": pa.string(),
     "number": pa.int64(),
     "fate": pa.string(),
+    "replay": pa.int64(),
     "at": TIMESTAMP,
     "who": pa.string(),
     "why": pa.string(),

@@ -1,14 +1,14 @@
 """Decides about dead letters: each commit of fates has its decision in the stream `dlq/<source>`, and no other.
 
-A commit carries the words of its decision, so whoever comes after a crash says what the one before could not. Of a
-letter that somebody else decided about meanwhile nothing is decided twice. Does not know events or payloads.
+The rows of a commit say all that its decision says, so whoever comes after a crash says what the one before could not.
+Of a letter that somebody else decided about meanwhile nothing is decided twice. Does not know events or payloads.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,12 @@ from raypipe.adapters.lake.catalog import LETTER_FATES, letter_fates_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.letters import Fate
 from raypipe.adapters.lake.store import Store
+from raypipe.decision import Decision
 from raypipe.errors import GenerationMoved
+from raypipe.telemetry import event
+
+REPLAY, DROP, UNMASK = "replay", "drop", "unmask"
+"""What the stream `dlq/<source>` decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,8 @@ class Fates:
         settled
             What `settled` is afterwards, if it is less.
         """
-        stream = stream_of(source)
         while True:
-            self._record_last(source)
-            number = self._table.generation(stream)
+            number = self._record_last(source)
             new = self._new(source, fates)
             behind = self._table.generation(_settled(source))
             if not new and settled <= behind:
@@ -76,11 +79,10 @@ class Fates:
             at = self._clock()
             try:
                 self._table.commit(
-                    [self._table.write(_rows(source, new, number + 1, at, ruling))] if new else [],
-                    app_id=stream,
+                    [self._table.write(_rows(source, new, number + 1, replay, at, ruling))] if new else [],
+                    app_id=stream_of(source),
                     generation=number + 1,
                     positions={_settled(source): max(settled, behind)},
-                    metadata=_words(new, ruling, at) | {"number": number + 1, "replay": replay},
                 )
             except GenerationMoved:
                 continue
@@ -90,68 +92,63 @@ class Fates:
     def record(self, source: str, ruling: Ruling, evidence: Mapping[str, object]) -> None:
         """Record a decision that gives no letter a fate, after all that came before it."""
         self._record_last(source)
-        stream = stream_of(source)
-        while True:
-            past = self._decisions.stream(stream)
-            try:
-                self._decisions.record(
-                    past[-1] if past else None,
-                    stream=stream,
-                    at=self._clock(),
-                    who=ruling.who,
-                    what=ruling.what,
-                    why=ruling.why,
-                    evidence=evidence,
-                )
-            except GenerationMoved:
-                continue
-            return
+        while not self._recorded(source, self._past(source), ruling, self._clock(), evidence):
+            pass
 
     def _new(self, source: str, fates: Mapping[str, Fate]) -> dict[str, Fate]:
         rows = pl.DataFrame(self._table.read(["letter_id", "number", "fate"], pc.field("source") == source))
         known = dict(rows.sort("number").select("letter_id", "fate").iter_rows())
         return {i: f for i, f in fates.items() if i not in known or (known[i] == Fate.DROPPED != f)}
 
-    def _record_last(self, source: str) -> None:
-        """Record the decision of the last commit, unless it is on record; of those before it they are."""
-        stream = stream_of(source)
-        while (number := self._table.generation(stream)) > 0:
-            words: Any = self._table.metadata(stream)
-            if words["number"] != number:
-                continue  # somebody committed in between
-            past = self._decisions.stream(stream)
-            if words["counts"] == {} or any(json.loads(d.evidence).get("fates") == number for d in past):
-                return
-            try:
-                self._decisions.record(
-                    past[-1] if past else None,
-                    stream=stream,
-                    at=datetime.fromisoformat(words["at"]),
-                    who=words["who"],
-                    what=words["what"],
-                    why=words["why"],
-                    evidence={"fates": number, "replay": words["replay"], **words["counts"]},
-                )
-            except GenerationMoved:
-                continue
-            return
+    def _record_last(self, source: str) -> int:
+        """Return the number of the last commit, after its decision is on record; those of all before it are."""
+        number = self._table.generation(stream_of(source))
+        of_it = (pc.field("source") == source) & (pc.field("number") == number)
+        rows = self._table.read(["fate", "replay", "at", "who", "why"], of_it).to_pylist()
+        while rows:
+            past = self._past(source)
+            if any(json.loads(d.evidence).get("fates") == number for d in past):
+                break
+            first, counts = rows[0], Counter(str(r["fate"]) for r in rows)
+            ruling = Ruling(first["who"], DROP if first["fate"] == Fate.DROPPED else REPLAY, first["why"])
+            evidence = {"fates": number, "replay": first["replay"], **counts}
+            self._recorded(source, past, ruling, first["at"], evidence)
+        return number
+
+    def _past(self, source: str) -> tuple[Decision, ...]:
+        return self._decisions.stream(stream_of(source))
+
+    def _recorded(
+        self, source: str, past: Sequence[Decision], ruling: Ruling, at: datetime, evidence: Mapping[str, object]
+    ) -> bool:
+        """Record the decision that follows `past`; False when somebody else decided first."""
+        try:
+            self._decisions.record(
+                past[-1] if past else None,
+                stream=stream_of(source),
+                at=at,
+                who=ruling.who,
+                what=ruling.what,
+                why=ruling.why,
+                evidence=evidence,
+            )
+        except GenerationMoved:
+            return False
+        event("dlq", f"{source}: {ruling.what} by {ruling.who}, {ruling.why}")
+        return True
 
 
 def _settled(source: str) -> str:
     return f"settled/{source}"
 
 
-def _words(fates: Mapping[str, Fate], ruling: Ruling, at: datetime) -> dict[str, object]:
-    counts = {str(f): n for f, n in sorted(Counter(fates.values()).items())}
-    return {"who": ruling.who, "what": ruling.what, "why": ruling.why, "at": at.isoformat(), "counts": counts}
-
-
-def _rows(source: str, fates: Mapping[str, Fate], number: int, at: datetime, ruling: Ruling) -> pa.Table:
+def _rows(source: str, fates: Mapping[str, Fate], number: int, replay: int, at: datetime, ruling: Ruling) -> pa.Table:
     columns: dict[str, list[Any]] = {
         "letter_id": list(fates),
         "source": [source] * len(fates),
         "number": [number] * len(fates),
         "fate": [str(f) for f in fates.values()],
+        "replay": [replay] * len(fates),
         "at": [at] * len(fates),
         "who": [ruling.who] * len(fates),
         "why": [ruling.why] * len(fates),

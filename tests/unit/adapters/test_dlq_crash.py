@@ -122,6 +122,20 @@ def test_a_letter_that_is_dropped_and_replayed_at_once_is_what_its_event_says(wo
     assert world.trips() == [("t1", 5.0), ("t2", 20.0), ("t4", 20.0)]
 
 
+def test_whoever_finds_a_commit_without_its_decision_records_it_first(world, at):
+    letter = world.letters()["letter_id"][1]
+
+    def drop_that_is_killed():
+        at("before commit decisions: dlq/trips 2", killed)
+        with pytest.raises(Killed):
+            world.drop(letter)
+
+    at("before commit letter_fates: dlq/trips 1", drop_that_is_killed)
+    world.replay()
+    said = [(what, who, e["fates"]) for what, who, e in world.decisions()]
+    assert said == [("replay", "ann", 1), ("drop", "bob", 2), ("replay", "ann", 3)]
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_an_ingest_of_the_same_events_beside_a_replay_makes_none_twice(world, at, point):
     world.land("c", row("t2", minutes=7.0), row("t5"), row("t4", minutes=8.0))

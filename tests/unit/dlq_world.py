@@ -90,7 +90,7 @@ def encoded(rows, format, types=None):
         case "parquet":
             frame = pl.DataFrame(rows, schema_overrides={"minutes": pl.Float64, "seats": pl.Int64}, strict=False)
             out = io.BytesIO()
-            pq.write_table(frame.cast(types or {}).to_arrow(), out)
+            pq.write_table(frame.cast(types or {}, strict=False).to_arrow(), out)
             return out.getvalue()
 
 
