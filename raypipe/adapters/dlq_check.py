@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
@@ -14,7 +15,6 @@ import pyarrow.compute as pc
 
 from raypipe.adapters.ingest_keys import known, within
 from raypipe.adapters.ingest_split import Arrival, split
-from raypipe.adapters.lake.catalog import event_schema
 from raypipe.adapters.lake.files import WrittenFile
 from raypipe.adapters.lake.letters import Fate
 from raypipe.adapters.lake.tables import LakeTable
@@ -82,22 +82,19 @@ def check_again(letters: pl.DataFrame, source: str, contract: Contract) -> Check
     letters
         With payloads, all of them rows, in the order in which equal events are looked at.
     """
-    events = [event_schema(contract).empty_table()]
-    ids: list[str] = []
-    refused: dict[str, tuple[str, ...]] = {}
-    for _, alike in letters.group_by("generation", "known_at", maintain_order=True):
-        arrival = Arrival(source, contract, alike["generation"][0], alike["known_at"][0])
-        named = pa.array(alike["letter_id"].to_list(), pa.string())
-        # In the place of its position each row carries the name of its letter, which leads back to the position.
-        part = split(rows_of(alike["raw"].to_list(), alike["types"].to_list()), arrival, named.take)
-        found = [str(i) for i in part.accepted.column("source_position").to_pylist()]
-        positions = dict(alike.select("letter_id", "source_position").iter_rows())
-        at = part.accepted.schema.get_field_index("source_position")
-        column = pa.array([positions[i] for i in found], pa.string())
-        events.append(part.accepted.set_column(at, "source_position", column))
-        ids += found
-        refused |= {r["source_position"]: tuple(r["reasons"]) for r in part.refused.to_pylist()}
-    return Checked(tuple(ids), pa.concat_tables(events), refused)
+    named = pa.array(letters["letter_id"].to_list(), pa.string())
+    arrival = Arrival(source, contract, generation=0, known_at=datetime.max.replace(tzinfo=UTC))
+    # In the place of its position each row carries the name of its letter, which leads back to all that was its own.
+    part = split(rows_of(letters["raw"].to_list(), letters["types"].to_list()), arrival, named.take)
+    ids = tuple(str(i) for i in part.accepted.column("source_position").to_pylist())
+    own = pl.DataFrame({"letter_id": ids}, schema={"letter_id": pl.String})
+    own = own.join(letters, on="letter_id", how="left", maintain_order="left")
+    events = part.accepted
+    for name in (*_PLACE, *(() if contract.known_at else ("known_at",))):
+        at = events.schema.get_field_index(name)
+        events = events.set_column(at, events.schema.field(at), pa.array(own[name].to_list(), events.schema.types[at]))
+    refused = {r["source_position"]: tuple(r["reasons"]) for r in part.refused.to_pylist()}
+    return Checked(ids, events, refused)
 
 
 def compare(checked: Checked, table: LakeTable, contract: Contract, spec: SourceSpec) -> Compared:

@@ -43,6 +43,29 @@ def test_what_keeps_the_mended_contract_becomes_events_as_if_it_had_never_been_r
     assert decision == ("replay", "ann", {"fates": 1, "replay": 1, "accepted": 1})
 
 
+def test_letters_of_several_generations_keep_what_was_their_own(world):
+    for name in "abc":
+        world.land(name, row(f"{name}1", minutes=20.0), row(f"{name}2", minutes=99.0), row(f"{name}3", seats=11))
+        world.ingest()
+    world.promise(maximum=50)
+    own = {r["source_position"]: (r["generation"], r["known_at"]) for r in world.letters().to_dicts()}
+    world.replay()
+    assert len(world.events()) == 6
+    assert all((e["generation"], e["known_at"]) == own[e["source_position"]] for e in world.events())
+    assert len({e["known_at"] for e in world.events()}) == 3
+
+
+def test_a_record_that_says_when_it_was_known_is_believed(world):
+    contract = world.root / "trips.odcs.yaml"
+    world.land("a", row("t1", minutes=20.0))
+    world.ingest()
+    world.promise(maximum=50)
+    clocks = "customProperties: [{property: eventAt, value: at}, {property: knownAt, value: at}]"
+    contract.write_text(contract.read_text().replace("customProperties: [{property: eventAt, value: at}]", clocks))
+    world.replay()
+    assert world.events()[0]["known_at"] == row("t1")["at"]
+
+
 def test_a_replay_again_changes_nothing(any_world):
     any_world.land("a", row("t2", minutes=20.0), row("t3", minutes=99.0))
     any_world.ingest()
