@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.adapters.lake.catalog import DEAD_LETTERS, event_schema
+from raypipe.contracts.backfill import Days
 from raypipe.contracts.checks import check
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.events import event_columns
 from raypipe.contracts.gate import GateEvidence, observe, observe_unreadable
-from raypipe.contracts.rows import RawRows
+from raypipe.contracts.letters import types_of
+from raypipe.contracts.rows import ROW, RawRows, as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Arrival:
         Under which the rows enter the lake.
     version
         What tells this object from others of its name, such as its ETag; empty where positions never come twice.
+    days
+        Event dates that may enter; a row of another is refused. None lets all in.
     """
 
     source: str
@@ -44,6 +49,7 @@ class Arrival:
     generation: int
     known_at: datetime
     version: str = ""
+    days: Days | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +79,36 @@ def split(raw: RawRows, arrival: Arrival, positions: Callable[[pa.Array[Any]], p
     }
     for name, column in added.items():
         rows = rows.append_column(name, column)
+    outside = _outside(raw, rows["event_date"], checked.accepted_rows, arrival)
     broken = [{**r, "types": None, "reasons": [r["reason"]]} for r in raw.malformed.to_pylist()]
     broken += checked.refused.to_pylist()
+    if outside:
+        rows = rows.filter(pc.invert(pc.is_in(checked.accepted_rows, pa.array([r["row"] for r in outside]))))
+        broken += outside
     places = [str(p) for p in positions(pa.array([r["row"] for r in broken], pa.int64())).to_pylist()]
     refused = _letters(arrival, places, broken)
-    return Split(rows.select(schema.names).cast(schema), refused, observe(raw, checked))
+    counts = observe(raw, checked)
+    if outside:
+        refusals = GateEvidence(dead_letters=len(outside), by_reason=((outside[0]["reasons"][0], len(outside)),))
+        counts = replace(counts, accepted=counts.accepted - len(outside)).merge(refusals)
+    return Split(rows.select(schema.names).cast(schema), refused, counts)
+
+
+def _outside(
+    raw: RawRows, dates: pa.ChunkedArray[Any], numbers: pa.Array[Any], arrival: Arrival
+) -> list[dict[str, Any]]:
+    """Return number, text, types and reason of each accepted row whose event date may not enter."""
+    if arrival.days is None:
+        return []
+    held = pl.Series(dates).is_between(arrival.days.start, arrival.days.until, closed="left")
+    strangers = pl.Series(numbers).filter(~held)
+    reasons = [f"backfill({arrival.contract.event_at})"]
+    found = [replace(p, frame=p.frame.filter(pl.col(ROW).is_in(strangers.implode()))) for p in raw.parts]
+    return [
+        {"row": row, "raw": text, "types": types_of(part), "reasons": reasons}
+        for part in found
+        for row, text in zip(part.frame[ROW].to_list(), as_json(part.frame).to_list(), strict=True)
+    ]
 
 
 def unreadable(arrival: Arrival, position: str, reason: str) -> Split:

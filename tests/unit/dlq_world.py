@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from raypipe.adapters import ingest_ray
+from raypipe.adapters import ingest_ray, ingest_unique
 from raypipe.adapters.dlq import DeadLetterQueue
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.decisions import Decisions
@@ -135,7 +135,8 @@ class World:
 
     def ingest(self):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ingest_ray, "map_tasks", map)  # the same tasks, in this process
+            for module in (ingest_ray, ingest_unique):
+                patch.setattr(module, "map_tasks", map)  # the same tasks, in this process
             return ingest_ray.RayIngestor(self.store, now).ingest(self.pipeline)["trips"].evidence
 
     def replay(self, *ids, dry_run=False, **selection):
