@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from raypipe.adapters.dlq_check import (
     Checked,
     Compared,
+    Landed,
     Reasons,
     by_day,
     check_again,
@@ -27,12 +28,16 @@ from raypipe.adapters.dlq_check import (
     reasons_of,
     without_rows,
 )
+from raypipe.adapters.ingest_keys import Rewrite, rewrite
 from raypipe.adapters.lake.catalog import added_columns, events_table
+from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.fates import DROP, REPLAY, UNMASK, Fates, Ruling, stream_of
 from raypipe.adapters.lake.letters import DeadLetters, Fate, LetterStatus, Selection
+from raypipe.adapters.lake.manifests import Manifests
 from raypipe.adapters.lake.store import Store
 from raypipe.config import Pipeline
 from raypipe.contracts.contract import Contract
+from raypipe.contracts.halt import REJECT_HALTED, manifest_of
 from raypipe.contracts.source import SourceSpec
 from raypipe.errors import ConfigError, GenerationMoved
 
@@ -78,6 +83,8 @@ class DeadLetterQueue:
         self._store = store
         self._letters = DeadLetters(store)
         self._fates = Fates(store, clock)
+        self._manifests = Manifests(store)
+        self._decisions = Decisions(store)
 
     def replay(
         self, pipeline: Pipeline, selection: Selection, *, who: str, dry_run: bool = False
@@ -153,32 +160,56 @@ class DeadLetterQueue:
         table.refuse_other_columns()
         rowless = without_rows(letters)
         checked = check_again(self._letters.with_payloads(letters.filter(~rowless)), source, contract)
-        left = (checked.refused, reasons_of(letters.filter(rowless)))
         if dry_run:
-            return Replayed(source, compare(checked, table, contract, spec).fates, *left)
+            compared = compare(checked, table, contract, spec, self._landed(source))
+            return _replayed(source, checked, compared, letters.filter(rowless))
         ruling = Ruling(who, REPLAY, f"checked again under version {contract.version} of the contract")
         compared = self._commit(source, checked, contract, spec, ruling)
         self._settle(source)
-        return Replayed(source, compared.fates, *left)
+        return _replayed(source, checked, compared, letters.filter(rowless))
 
     def _commit(self, source: str, checked: Checked, contract: Contract, spec: SourceSpec, ruling: Ruling) -> Compared:
         """Return the fates of the letters, after their events and then the fates are committed."""
         table = events_table(self._store, source, contract)
-        words = {"who": ruling.who, "why": ruling.why}
         while True:
             turn, replay = table.turn(), table.generation(stream_of(source))
             settled = self._fates.settled(source)
-            compared = compare(checked, table, contract, spec)
-            if compared.new:
-                files = list(by_day(table, checked.events.take(list(compared.new))))
+            compared = compare(checked, table, contract, spec, self._landed(source))
+            if compared.new or compared.streamed:
+                files = [
+                    *by_day(table, checked.events, compared.new, streamed=False),
+                    *by_day(table, checked.events, compared.streamed, streamed=True),
+                ]
+                gone = [Rewrite(self._store, source, contract, f, rows) for f, rows in compared.superseded]
+                files += [left for _, _, left in map(rewrite, gone) if left]
                 try:
-                    table.commit(files, app_id=stream_of(source), generation=replay + 1, turn=turn, metadata=words)
+                    table.commit(
+                        files,
+                        app_id=stream_of(source),
+                        generation=replay + 1,
+                        removed=[r.file for r in gone],
+                        turn=turn,
+                        metadata={
+                            "who": ruling.who,
+                            "why": ruling.why,
+                            "superseded": sum(len(r.rows) for r in gone),
+                        },
+                    )
                 except GenerationMoved:
                     continue  # what came in between may have the same events
                 # Only who found no replay unfinished knows that after his own none is.
                 settled, replay = (replay + 1 if settled == replay else settled), replay + 1
             self._fates.decide(source, compared.fates, ruling, replay=replay, settled=settled)
             return compared
+
+    def _landed(self, source: str) -> Landed:
+        stream = f"ingest/{source}"
+        entries = self._manifests.read(stream)
+        done = added_columns(self._store, source).generation(stream)
+        skipped = {manifest_of(d) for d in self._decisions.stream(stream) if d.what == REJECT_HALTED}
+        filled = {e.generation: e for e in entries if e.replaces and e.generation <= done}
+        backfills = tuple(e for generation, e in filled.items() if generation not in skipped)
+        return Landed(frozenset(e.uri for e in entries), backfills)
 
     def _settle(self, source: str) -> None:
         """Give their fate to letters whose events were committed by a replay that was killed."""
@@ -194,3 +225,7 @@ class DeadLetterQueue:
         words = {"who": "unknown", "why": "a replay was killed"} | (table.metadata(stream_of(source)) or {})
         ruling = Ruling(str(words["who"]), REPLAY, str(words["why"]))
         self._fates.decide(source, dict.fromkeys(mine, Fate.ACCEPTED), ruling, replay=replay, settled=replay)
+
+
+def _replayed(source: str, checked: Checked, compared: Compared, rowless: pl.DataFrame) -> Replayed:
+    return Replayed(source, compared.fates, {**checked.refused, **compared.refused}, reasons_of(rowless))

@@ -5,8 +5,8 @@ The rows go through the same functions as when they arrived. Does not know who a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from raypipe.adapters.ingest_keys import known, within
 from raypipe.adapters.ingest_split import Arrival, split
-from raypipe.adapters.lake.files import WrittenFile
+from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.letters import Fate
+from raypipe.adapters.lake.manifests import ManifestEntry
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.letters import rows_of
@@ -36,6 +37,8 @@ class Checked:
     ----------
     ids
         Of those that keep it, in order.
+    letters
+        Themselves, in that order.
     events
         Their events, with the columns of the table.
     refused
@@ -43,24 +46,48 @@ class Checked:
     """
 
     ids: tuple[str, ...]
+    letters: pl.DataFrame
     events: pa.Table
     refused: Reasons
 
 
 @dataclass(frozen=True, slots=True)
+class Landed:
+    """What came from objects so far.
+
+    Parameters
+    ----------
+    uris
+        Of the objects; letters of others came from a stream.
+    backfills
+        One entry of each manifest that replaced days.
+    """
+
+    uris: frozenset[str]
+    backfills: tuple[ManifestEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
-    """Checked letters against the events of the lake.
+    """Checked letters against what the lake has.
 
     Parameters
     ----------
     fates
         What becomes of each.
-    new
-        Places in `Checked.events` of those that the lake does not have.
+    refused
+        Why those have none whose day a backfill has replaced, or left alone.
+    new, streamed
+        Places in `Checked.events` of those that the lake does not have: from objects, and from a stream.
+    superseded
+        Streamed files of the table with the rows of them that give way to those of objects.
     """
 
     fates: Mapping[str, Fate]
-    new: tuple[int, ...]
+    refused: Reasons = field(default_factory=dict)
+    new: tuple[int, ...] = ()
+    streamed: tuple[int, ...] = ()
+    superseded: tuple[tuple[DataFile, tuple[int, ...]], ...] = ()
 
 
 def without_rows(letters: pl.DataFrame) -> pl.Series:
@@ -94,36 +121,79 @@ def check_again(letters: pl.DataFrame, source: str, contract: Contract) -> Check
         at = events.schema.get_field_index(name)
         events = events.set_column(at, events.schema.field(at), pa.array(own[name].to_list(), events.schema.types[at]))
     refused = {r["source_position"]: tuple(r["reasons"]) for r in part.refused.to_pylist()}
-    return Checked(ids, events, refused)
+    return Checked(ids, own, events, refused)
 
 
-def compare(checked: Checked, table: LakeTable, contract: Contract, spec: SourceSpec) -> Compared:
+def compare(checked: Checked, table: LakeTable, contract: Contract, spec: SourceSpec, landed: Landed) -> Compared:
     """Return which of the events are new to the table, by the rules of ingest.
 
     An event that came from the letter's own place is this letter's, from a replay that was killed; one that came from
-    elsewhere makes the letter a duplicate, as does an equal letter before it.
+    elsewhere makes the letter a duplicate, as does an equal letter before it. What came from objects wins over what was
+    streamed.
     """
     if not checked.ids:
-        return Compared({}, ())
-    days = {str(day) for day in pc.unique(checked.events.column("event_date")).to_pylist()}
+        return Compared({})
+    files = _comparable(checked.events, table, contract, spec)
+    theirs = known(table.store, files, pl.Series(checked.events.column("event_id")).unique())
+    ours = _placed(checked, theirs, {n for n, f in enumerate(files) if f.streamed}, landed)
+    entering = ours.filter("new", "object")["event_id"]
+    stays = ours.filter(~pl.col("displaced")).select("position", pl.col("new") | pl.col("there"))
+    return Compared(
+        fates={checked.ids[n]: Fate.ACCEPTED if accepted else Fate.DUPLICATE for n, accepted in stays.iter_rows()},
+        refused={checked.ids[n]: (f"backfill({contract.event_at})",) for n in ours.filter("displaced")["position"]},
+        new=tuple(ours.filter("new", "object")["position"]),
+        streamed=tuple(ours.filter("new", ~pl.col("object"))["position"]),
+        superseded=tuple(_giving_way(theirs.filter(pl.col("event_id").is_in(entering.implode())), files)),
+    )
+
+
+def _placed(checked: Checked, theirs: pl.DataFrame, streamed: Collection[int], landed: Landed) -> pl.DataFrame:
+    """Return of each event whether it is an `object`'s, `displaced` by a backfill, `there` already, and `new`."""
+    ours = pl.DataFrame(checked.events.select(["event_id", *_PLACE, "event_date"]))
+    ours = ours.with_columns(checked.letters["known_at"], pl.int_range(pl.len()).alias("position"))
+    uris = pl.Series(list(landed.uris), dtype=pl.String).implode()
+    from_object = pl.col("source_position").str.replace(r"#\d+$", "").is_in(uris)
+    own = theirs.select("event_id", *_PLACE).unique().with_columns(there=True)
+    ours = ours.join(own, on=["event_id", *_PLACE], how="left").with_columns(
+        from_object.alias("object"), _displaced(landed).alias("displaced"), pl.col("there").fill_null(False)
+    )
+    firm = theirs.filter(~pl.col("file").is_in(list(streamed)))["event_id"].implode()
+    taken = pl.col("event_id").is_in(firm)
+    taken |= ~pl.col("object") & pl.col("event_id").is_in(theirs["event_id"].implode())
+    # Of equal letters the first of an object comes first; what is displaced stands in nobody's way.
+    ours = ours.sort("displaced", pl.col("object").not_(), "position")
+    new = pl.col("event_id").is_first_distinct() & ~taken & ~pl.col("there") & ~pl.col("displaced")
+    return ours.with_columns(new.alias("new")).sort("position")
+
+
+def _comparable(events: pa.Table, table: LakeTable, contract: Contract, spec: SourceSpec) -> list[DataFile]:
+    """Return the files of the table that may hold one of the events."""
+    days = {str(day) for day in pc.unique(events.column("event_date")).to_pylist()}
     files = within(spec.dedup.window, days, table.files())
     if contract.event_at in contract.key:
         # Equal keys then have equal dates.
         files = [f for f in files if (dict(f.partition)["event_date"] or "") in days | {""}]
-    ours = pl.DataFrame(checked.events.select(["event_id", *_PLACE]))
-    theirs = known(table.store, files, ours["event_id"].unique())
-    own = ours.join(theirs.with_columns(own=True).unique(), on=["event_id", *_PLACE], how="left", maintain_order="left")
-    first = ours["event_id"].is_first_distinct() & ~ours["event_id"].is_in(theirs["event_id"].implode())
-    there = own["own"].fill_null(False)
-    fates = {
-        i: Fate.ACCEPTED if is_first or is_there else Fate.DUPLICATE
-        for i, is_first, is_there in zip(checked.ids, first, there, strict=True)
-    }
-    return Compared(fates, tuple(first.arg_true().to_list()))
+    return files
 
 
-def by_day(table: LakeTable, events: pa.Table) -> Iterator[WrittenFile]:
-    """Yield files that hold the events, one for each day."""
-    days = events.column("event_date")
+def _displaced(landed: Landed) -> pl.Expr:
+    """Return whether a backfill replaced the day after the letter came, or brought the letter and not its day."""
+    displaced = pl.lit(False)
+    for entry in landed.backfills:
+        held = pl.col("event_date").is_between(pl.lit(entry.replaces_from), pl.lit(entry.replaces_until), closed="left")
+        came_with = (pl.col("known_at") == entry.known_at) & (pl.col("generation") == entry.generation)
+        displaced = displaced | ((pl.col("known_at") < entry.known_at) & held) | (came_with & ~held)
+    return displaced
+
+
+def _giving_way(theirs: pl.DataFrame, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, tuple[int, ...]]]:
+    for (number,), rows in theirs.group_by("file", maintain_order=True):
+        yield files[int(str(number))], tuple(rows["row"].sort())
+
+
+def by_day(table: LakeTable, events: pa.Table, rows: Sequence[int], *, streamed: bool) -> Iterator[WrittenFile]:
+    """Yield files that hold these rows of the events, one for each day."""
+    chosen = events.take(pa.array(rows, pa.int64()))
+    days = chosen.column("event_date")
     for day in pc.unique(days).sort():
-        yield table.write(events.filter(pc.equal(days, day)), (("event_date", str(day)),))
+        yield table.write(chosen.filter(pc.equal(days, day)), (("event_date", str(day)),), streamed=streamed)

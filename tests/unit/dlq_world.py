@@ -20,6 +20,7 @@ from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.letters import DeadLetters, Selection
 from raypipe.adapters.lake.store import Store
 from raypipe.config import load
+from raypipe.contracts.backfill import Backfill, Days
 from raypipe.decision import verify
 from raypipe.environment import StoreAddress
 
@@ -134,10 +135,17 @@ class World:
         return DeadLetterQueue(self.store, now)
 
     def ingest(self):
+        return self._ingestor(lambda ingestor: ingestor.ingest(self.pipeline))
+
+    def backfill(self, days, uri):
+        asked = Backfill("trips", Days.parse(days), str(uri), "ann", "it was wrong")
+        return self._ingestor(lambda ingestor: ingestor.backfill(self.pipeline, asked))
+
+    def _ingestor(self, run):
         with pytest.MonkeyPatch.context() as patch:
             for module in (ingest_ray, ingest_unique):
                 patch.setattr(module, "map_tasks", map)  # the same tasks, in this process
-            return ingest_ray.RayIngestor(self.store, now).ingest(self.pipeline)["trips"].evidence
+            return run(ingest_ray.RayIngestor(self.store, now))["trips"].evidence
 
     def replay(self, *ids, dry_run=False, **selection):
         (done,) = self.queue.replay(self.pipeline, Selection(ids, **selection), who="ann", dry_run=dry_run)

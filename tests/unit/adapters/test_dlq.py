@@ -1,8 +1,9 @@
 """Refused records become events once their contract is mended, each once; or a person gives them up."""
 
 import polars as pl
+import pyarrow as pa
 import pytest
-from dlq_world import NAIVE, World, row
+from dlq_world import NAIVE, World, encoded, row
 
 from raypipe.adapters.lake.catalog import dead_letters_table
 from raypipe.adapters.lake.letters import Fate, LetterStatus
@@ -266,6 +267,58 @@ def test_the_window_of_the_source_limits_what_is_compared(world):
     world.promise(maximum=50)
     assert [*world.replay().fates.values()] == [Fate.ACCEPTED]
     assert world.trips() == [("t1", 5.0), ("t1", 20.0)]
+
+
+def test_an_event_of_an_object_takes_the_place_of_a_streamed_one(world):
+    world.land("a", row("t1", minutes=20.0))
+    world.land("b", row("t1", minutes=7.0), row("t2"))
+    world.ingest()
+    stream(world)
+    world.promise(maximum=50)
+    assert [*world.replay().fates.values()] == [Fate.ACCEPTED]
+    assert world.trips() == [("t1", 20.0), ("t2", 5.0)]
+    assert [f.streamed for f in world.table.files()] == [False, True]
+    assert world.statuses() == ["replayed"]
+
+
+def test_a_streamed_letter_becomes_a_streamed_event_and_gives_way_to_an_object(world):
+    letters = dead_letters_table(world.store)
+    world.land("a", row("t1"), row("t2", minutes=20.0), row("t3", minutes=20.0), row("t4", minutes=20.0))
+    world.ingest()
+    streamed = pl.DataFrame(letters.read()).filter(~pl.col("raw").str.contains("t2"))
+    places, ids = pl.col("source_position"), pl.col("letter_id")
+    streamed = streamed.with_columns(places.str.replace(".*#", "topic/0@"), ids.str.reverse())
+    letters.append(streamed.to_arrow().cast(letters.schema), app_id="stream/trips", generation=1)
+    world.promise(maximum=50)
+    (last,) = [e["letter_id"] for e in world.letters().to_dicts() if e["source_position"] == f"{world.landing / 'a'}#3"]
+    world.drop(last)
+    fates = world.replay().fates
+    assert sorted(fates.values()) == [Fate.ACCEPTED, Fate.ACCEPTED, Fate.ACCEPTED, Fate.DUPLICATE]
+    found = {e["trip"]: e["source_position"] for e in world.events()}
+    assert {t: p.startswith("topic/") for t, p in found.items()} == {"t1": False, "t2": False, "t3": False, "t4": True}
+    assert sorted(f.streamed for f in world.table.files()) == [False, False, True]
+
+
+def test_a_letter_of_a_day_that_was_filled_again_stays_out(world):
+    world.land("a", row("t1", minutes=20.0), row("t2", minutes=20.0, day=2))
+    world.ingest()
+    better = world.root / "better"
+    better.mkdir()
+    lines = [encoded([r], "jsonl") for r in (row("t3"), row("t4", minutes=30.0), row("t5", day=3))]
+    (better / "b").write_bytes(b"\n".join(lines))
+    world.backfill("2020-01-01..2020-01-02", better)
+    world.promise(maximum=50)
+    done = world.replay()
+    assert world.trips() == [("t2", 20.0), ("t3", 5.0), ("t4", 30.0)]
+    assert sorted(done.refused.values()) == [("backfill(at)",)] * 2
+    assert sorted(world.statuses()) == ["open", "open", "replayed", "replayed"]
+
+
+def stream(world):
+    """Let all rows of the table be as a stream would have written them."""
+    table = world.table
+    files = [table.write(pa.table(world.store.read_parquet(f.uri)), f.partition, streamed=True) for f in table.files()]
+    table.commit(files, app_id="stream", generation=1, removed=table.files(), turn=table.turn())
 
 
 def test_counts_do_not_read_payloads(world, monkeypatch):
