@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import reduce
 
 from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
+from raypipe.adapters.ingest_rules import Generation, measure_generations
 from raypipe.adapters.ingest_stage import Staged, stage, stagings
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
@@ -63,7 +64,7 @@ class _Work:
     @property
     def verdict(self) -> Verdict:
         """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
-        judged = judge(self.evidence, self.spec.halt_when, self.name)
+        judged = judge(self.evidence, self.spec.halt_when, self.name, self.contract.table_rules)
         return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
 
 
@@ -101,6 +102,7 @@ class RayIngestor:
         for work in read:
             work.evidence = reduce(GateEvidence.merge, (s.evidence for s in work.staged), GateEvidence())
         self._deduplicate_all([w for w in read if w.verdict.lets_pass])
+        self._measure_all([w for w in read if w.verdict.lets_pass], pipeline)
         return {w.name: self._conclude(w) for w in works}
 
     def _resolve(self, works: Sequence[_Work], how: Resolution) -> None:
@@ -189,6 +191,13 @@ class RayIngestor:
             kept = [replaced.get((work.name, f.path), f) for f in work.files]
             work.files = [f for f in kept if f is not None]
             work.evidence = work.evidence.without_duplicates(duplicates)
+
+    def _measure_all(self, works: Sequence[_Work], pipeline: Pipeline) -> None:
+        """Add what the table rules measure to the evidence that they are judged by."""
+        generations = {w.name: Generation(w.contract, tuple(w.files)) for w in works}
+        measured = measure_generations(self._store, generations, pipeline.contracts, self._clock())
+        for work in works:
+            work.evidence = work.evidence.with_measured(measured.get(work.name, {}))
 
     def _known(self, work: _Work) -> list[DataFile]:
         return _within(work, events_table(self._store, work.name, work.contract).files()) if work.files else []

@@ -103,9 +103,14 @@ def manifest_of(decision: Decision) -> int:
 def counts_of(evidence: Mapping[str, object]) -> GateEvidence:
     """Return the gate's counts from the evidence of a decision, or the metadata of a commit."""
     pairs = ("by_reason", "warned")
-    plain = {f.name: evidence[f.name] for f in fields(GateEvidence) if f.name in evidence and f.name not in pairs}
+    measured = tuple((str(r), v) for r, v in evidence.get("measured", ()))  # type: ignore[attr-defined]
+    plain = {
+        f.name: evidence[f.name]
+        for f in fields(GateEvidence)
+        if f.name in evidence and f.name not in (*pairs, "measured")
+    }
     named = {n: tuple((str(r), int(k)) for r, k in evidence.get(n, ())) for n in pairs}  # type: ignore[attr-defined]
-    return GateEvidence(**plain, **named)  # type: ignore[arg-type]
+    return GateEvidence(**plain, **named, measured=measured)  # type: ignore[arg-type]
 
 
 def ways_out(source: str, generation: int) -> Finding:

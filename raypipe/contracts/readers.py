@@ -30,7 +30,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from raypipe.contracts.contract import TIMESTAMP, Bound, Field
+from raypipe.contracts.contract import TIMESTAMP, Bound, Contract, Field
 from raypipe.contracts.times import ISO_DATE, ISO_TIMESTAMP
 
 
@@ -157,6 +157,22 @@ def reads_valid_values(writer: Field, reader: Field) -> frozenset[Rules]:
         # A column that was not text before has changed its type, and `reads_type` says so.
         avro = writer.type != reader.type
     return EVERY - (frozenset() if kept else _VALUES) - (frozenset() if avro else {Rules.AVRO})
+
+
+def reads_missing_values(writer: Field, reader: Field) -> frozenset[Rules]:
+    """Return who reads each of the values that do not stand for none at the writer."""
+    kept = set(reader.missing_values or ()) <= set(writer.missing_values or ())
+    return EVERY if kept else EVERY - _VALUES
+
+
+def expressions(contract: Contract) -> frozenset[tuple[str, str, bool]]:
+    """Return the SQL rules that refuse rows."""
+    return frozenset((e.name, e.sql, e.must) for e in contract.expressions if e.severity == "error")
+
+
+def reads_expressions(writer: Contract, reader: Contract) -> frozenset[Rules]:
+    """Return who reads rows that keep the writer's SQL; two expressions are never compared, and no schema has any."""
+    return EVERY if expressions(reader) <= expressions(writer) else EVERY - {Rules.LAKE}
 
 
 def _symbols(field: Field) -> frozenset[str] | None:

@@ -41,29 +41,34 @@ def _keys(executed: str, recorded: str, refused: str = "") -> Keys:
 
 LEVELS = {
     "contract": _keys(
-        "version schema",
+        "version schema slaProperties slaDefaultElement",
         "apiVersion kind id name tenant tags status servers dataProduct description domain support price team roles "
-        "slaDefaultElement slaProperties authoritativeDefinitions customProperties context contractCreatedTs",
+        "authoritativeDefinitions customProperties context contractCreatedTs",
     ),
     "schema": _keys(
-        "name properties customProperties quality",
+        "name properties customProperties quality relationships",
         "id physicalType physicalName description businessName deprecated synonyms authoritativeDefinitions tags "
         "logicalType dataGranularityDescription context",
-        "relationships",
     ),
     "property": _keys(
-        "name logicalType logicalTypeOptions required unique primaryKey primaryKeyPosition enum quality physicalName",
+        "name logicalType logicalTypeOptions required unique primaryKey primaryKeyPosition enum quality physicalName "
+        "relationships",
         "id physicalType description businessName deprecated synonyms authoritativeDefinitions tags customProperties "
         "semanticType partitioned partitionKeyPosition classification transformSourceObjects transformLogic "
         "transformDescription examples criticalDataElement",
-        "relationships encryptedName properties items map",
+        "encryptedName properties items map",
     ),
     "quality": _keys(
-        "type metric arguments mustBe severity",
-        "id name description dimension businessImpact authoritativeDefinitions customProperties tags unit method "
-        "schedule scheduler",
-        "rule mustNotBe mustBeGreaterThan mustBeGreaterOrEqualTo mustBeLessThan mustBeLessOrEqualTo mustBeBetween "
-        "mustNotBeBetween query engine implementation",
+        "type metric rule arguments query unit severity mustBe mustNotBe mustBeGreaterThan mustBeGreaterOrEqualTo "
+        "mustBeLessThan mustBeLessOrEqualTo mustBeBetween mustNotBeBetween",
+        "id name description dimension businessImpact authoritativeDefinitions customProperties tags method schedule "
+        "scheduler",
+        "engine implementation",
+    ),
+    "relationship": _keys("type from to customProperties", "id"),
+    "SLA property": _keys(
+        "property value unit element customProperties",
+        "id valueExt driver description scheduler schedule authoritativeDefinitions",
     ),
     "enum value": _keys("value", "id label description tags customProperties authoritativeDefinitions"),
     "custom property of the schema object": _keys("property value", "id description vendor"),
@@ -114,6 +119,18 @@ def _level(path: Path) -> str | None:
         ):
             # Rules in words are documentation, whatever else they carry.
             return "quality"
+        case ("schema", int(), "relationships", int(), str()) | (
+            "schema",
+            int(),
+            "properties",
+            int(),
+            "relationships",
+            int(),
+            str(),
+        ):
+            return "relationship"
+        case ("slaProperties", int(), str()):
+            return "SLA property"
         case ("schema", int(), "properties", int(), "enum", int(), str()):
             return "enum value"
         case ("schema", int(), "customProperties", int(), str()):

@@ -1,0 +1,208 @@
+"""What the table rules of a contract measure: the files of a generation, staged and without their duplicates.
+
+Counts of a column add up over files, keys are compared in buckets, a query reads the columns that it names on one
+worker; each is a task of its own. Reads files, and no column that no rule looks at. Does not know what the numbers must
+be, nor who commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+import pyarrow as pa
+
+from raypipe.adapters.lake.catalog import events_table
+from raypipe.adapters.lake.files import WrittenFile
+from raypipe.adapters.lake.store import Store
+from raypipe.adapters.ray_map import map_tasks
+from raypipe.contracts import sql
+from raypipe.contracts.contract import Contract
+from raypipe.contracts.counting import Counts, columns_of, count, merge, missing, numbers, repeats
+from raypipe.contracts.relationships import related
+from raypipe.contracts.table_rules import DuplicateValues, MissingKeys, Query, RowCount, TableRule
+from raypipe.telemetry import event
+
+_BIN_ROWS = 4_000_000  # about a second of reading and counting a task
+_BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What is about to be committed of one source: its contract and its staged files."""
+
+    contract: Contract
+    files: tuple[WrittenFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CountColumns:
+    """Some of the files, and the rules whose columns are counted there."""
+
+    store: Store
+    source: str
+    rules: tuple[TableRule, ...]
+    uris: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareKeys:
+    """All files and one bucket of their keys, which must differ or, with `known`, be among the keys of those files."""
+
+    store: Store
+    source: str
+    rule: str
+    measure: DuplicateValues | MissingKeys
+    uris: tuple[str, ...]
+    known: tuple[str, ...]
+    bucket: int
+    buckets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """All files and the query that is asked about them."""
+
+    store: Store
+    source: str
+    rule: str
+    measure: Query
+    schema: pa.Schema
+    uris: tuple[str, ...]
+
+
+Task = CountColumns | CompareKeys | Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a task adds to the numbers of a source's rules, and why it could not where it could not."""
+
+    source: str
+    counts: Counts
+    failed: str | None = None
+
+
+def measure_generations(
+    store: Store, generations: Mapping[str, Generation], contracts: Mapping[str, Contract], now: datetime
+) -> dict[str, dict[str, float | None]]:
+    """Return the numbers of each source's table rules, by rule; of the sources that have any.
+
+    Parameters
+    ----------
+    generations
+        By source; keys are looked up in these and in what the lake has.
+    contracts
+        Of every source of the pipeline.
+    now
+        The time of the ingest, aware.
+    """
+    ruled = {name: g for name, g in generations.items() if g.contract.table_rules}
+    parts: dict[str, Counts] = {}
+    for name, generation in ruled.items():
+        rows = sum(f.rows for f in generation.files)
+        parts[name] = {r.name: rows for r in generation.contract.table_rules if isinstance(r.measure, RowCount)}
+    tasks = [t for name in ruled for t in measurings(store, name, generations, contracts)]
+    for found in map_tasks(measure, tasks):
+        parts[found.source] = merge(parts[found.source], found.counts)
+        if found.failed:
+            event("ingest", f"{found.source}: {found.failed}")
+    return {name: numbers([parts[name]], g.contract.table_rules, now) for name, g in ruled.items()}
+
+
+def measurings(
+    store: Store, source: str, generations: Mapping[str, Generation], contracts: Mapping[str, Contract]
+) -> list[Task]:
+    """Return the tasks that together measure every table rule of a source, each measure once."""
+    generation = generations[source]
+    uris = _staged(store, source, generations)
+    rules = tuple({r.name: r for r in generation.contract.table_rules}.values())
+    tasks: list[Task] = []
+    if columns_of(rules):
+        tasks += [CountColumns(store, source, rules, bin_) for bin_ in _bins(store, source, generation)]
+    for rule in rules:
+        match rule.measure:
+            case Query():
+                tasks.append(Ask(store, source, rule.name, rule.measure, generation.contract.schema, uris))
+            case DuplicateValues():
+                rows = sum(f.rows for f in generation.files)
+                tasks += _comparisons(CompareKeys(store, source, rule.name, rule.measure, uris, (), 0, 1), rows)
+            case MissingKeys():
+                other = related(rule.measure, contracts)
+                existing = events_table(store, other, contracts[other]).files()
+                known = (*(f.uri for f in existing), *_staged(store, other, generations))
+                staged = generations[other].files if other in generations else ()
+                rows = sum(f.rows for f in generation.files) + sum(f.rows for f in existing)
+                rows += sum(f.rows for f in staged)
+                tasks += _comparisons(CompareKeys(store, source, rule.name, rule.measure, uris, known, 0, 1), rows)
+            case _:
+                pass
+    return tasks
+
+
+def _staged(store: Store, source: str, generations: Mapping[str, Generation]) -> tuple[str, ...]:
+    files = generations[source].files if source in generations else ()
+    return tuple(f"{store.lake('events', source)}/{f.path}" for f in files)
+
+
+def _bins(store: Store, source: str, generation: Generation) -> Iterator[tuple[str, ...]]:
+    """Yield the files in groups of about one task's worth."""
+    found: list[str] = []
+    rows = 0
+    for file in generation.files:
+        if found and rows + file.rows > _BIN_ROWS:
+            yield tuple(found)
+            found, rows = [], 0
+        found.append(f"{store.lake('events', source)}/{file.path}")
+        rows += file.rows
+    if found:
+        yield tuple(found)
+
+
+def _comparisons(whole: CompareKeys, rows: int) -> list[CompareKeys]:
+    buckets = -(-rows // _BUCKET_ROWS)
+    return [
+        CompareKeys(whole.store, whole.source, whole.rule, whole.measure, whole.uris, whole.known, bucket, buckets)
+        for bucket in range(buckets)
+    ]
+
+
+def measure(task: Task) -> Measured:
+    """Return what the task's files, or its bucket of their keys, add to the numbers of its rules."""
+    match task:
+        case CountColumns():
+            counts: Counts = {}
+            for uri in task.uris:
+                counts = merge(counts, count(_rows(task.store, uri, columns_of(task.rules)), task.rules))
+            return Measured(task.source, counts)
+        case CompareKeys():
+            keys = _bucket(task, task.uris, task.measure.columns)
+            if isinstance(task.measure, DuplicateValues):
+                return Measured(task.source, {task.rule: repeats(keys)})
+            known = _bucket(task, task.known, task.measure.keys)
+            return Measured(task.source, {task.rule: missing(keys, known)})
+        case Ask():
+            columns = pa.schema([task.schema.field(name) for name in task.measure.columns])
+            tables = [task.store.read_parquet(uri, columns.names).cast(columns) for uri in task.uris]
+            rows = pa.concat_tables([columns.empty_table(), *tables])
+            try:
+                return Measured(task.source, {task.rule: sql.answer(task.measure.sql, task.measure.table, rows)})
+            except sql.SqlError as error:
+                return Measured(task.source, {}, f"{task.rule} gave no number: {error}")
+
+
+def _rows(store: Store, uri: str, columns: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(store.read_parquet(uri, columns))
+
+
+def _bucket(task: CompareKeys, uris: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+    """Return the keys that fall into the task's bucket; equal keys fall into one."""
+    found = []
+    for uri in uris:
+        keys = _rows(task.store, uri, columns).select(columns)
+        if task.buckets > 1:
+            keys = keys.filter(keys.hash_rows(seed=0) % task.buckets == task.bucket)
+        found.append(keys.unique() if isinstance(task.measure, MissingKeys) and uris is task.known else keys)
+    return pl.concat(found) if found else pl.DataFrame(schema=dict.fromkeys(columns, pl.Null))
