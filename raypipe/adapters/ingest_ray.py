@@ -194,7 +194,8 @@ class RayIngestor:
 
     def _measure_all(self, works: Sequence[_Work], pipeline: Pipeline) -> None:
         """Add what the table rules measure to the evidence that they are judged by."""
-        generations = {w.name: Generation(w.contract, tuple(w.files)) for w in works}
+        known = {w.name: tuple(self._known(w)) for w in works if w.contract.table_rules}
+        generations = {w.name: Generation(w.contract, tuple(w.files), known.get(w.name, ())) for w in works}
         measured = measure_generations(self._store, generations, pipeline.contracts, self._clock())
         for work in works:
             work.evidence = work.evidence.with_measured(measured.get(work.name, {}))

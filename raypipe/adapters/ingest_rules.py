@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from raypipe.adapters.lake.catalog import events_table
-from raypipe.adapters.lake.files import WrittenFile
+from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.ray_map import map_tasks
 from raypipe.contracts import sql
@@ -31,10 +31,21 @@ _BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What is about to be committed of one source: its contract and its staged files."""
+    """What is about to be committed of one source.
+
+    Parameters
+    ----------
+    contract
+        Whose rules are measured.
+    files
+        Staged, without duplicates.
+    existing
+        Files of the table that a new row may repeat.
+    """
 
     contract: Contract
     files: tuple[WrittenFile, ...]
+    existing: tuple[DataFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class CountColumns:
 
 @dataclass(frozen=True, slots=True)
 class CompareKeys:
-    """All files and one bucket of their keys, which must differ or, with `known`, be among the keys of those files."""
+    """One bucket of the files' keys, which are compared with those of the files `known`, or with each other."""
 
     store: Store
     source: str
@@ -127,8 +138,10 @@ def measurings(
             case Query():
                 tasks.append(Ask(store, source, rule.name, rule.measure, generation.contract.schema, uris))
             case DuplicateValues():
-                rows = sum(f.rows for f in generation.files)
-                tasks += _comparisons(CompareKeys(store, source, rule.name, rule.measure, uris, (), 0, 1), rows)
+                existing = generation.existing if rule.measure.in_table else ()
+                known = tuple(f.uri for f in existing)
+                rows = sum(f.rows for f in generation.files) + sum(f.rows for f in existing)
+                tasks += _comparisons(CompareKeys(store, source, rule.name, rule.measure, uris, known, 0, 1), rows)
             case MissingKeys():
                 other = related(rule.measure, contracts)
                 existing = events_table(store, other, contracts[other]).files()
@@ -179,10 +192,9 @@ def measure(task: Task) -> Measured:
             return Measured(task.source, counts)
         case CompareKeys():
             keys = _bucket(task, task.uris, task.measure.columns)
-            if isinstance(task.measure, DuplicateValues):
-                return Measured(task.source, {task.rule: repeats(keys)})
-            known = _bucket(task, task.known, task.measure.keys)
-            return Measured(task.source, {task.rule: missing(keys, known)})
+            if isinstance(task.measure, MissingKeys):
+                return Measured(task.source, {task.rule: missing(keys, _known(task, task.measure.keys))})
+            return Measured(task.source, {task.rule: repeats(keys, _known(task, task.measure.columns))})
         case Ask():
             columns = pa.schema([task.schema.field(name) for name in task.measure.columns])
             tables = [task.store.read_parquet(uri, columns.names).cast(columns) for uri in task.uris]
@@ -204,5 +216,11 @@ def _bucket(task: CompareKeys, uris: Sequence[str], columns: Sequence[str]) -> p
         keys = _rows(task.store, uri, columns).select(columns)
         if task.buckets > 1:
             keys = keys.filter(keys.hash_rows(seed=0) % task.buckets == task.bucket)
-        found.append(keys.unique() if isinstance(task.measure, MissingKeys) and uris is task.known else keys)
+        found.append(keys)
+    return pl.concat(found) if found else pl.DataFrame(schema=dict.fromkeys(columns, pl.Null))
+
+
+def _known(task: CompareKeys, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the keys of the task's bucket that are there already, each file's only once."""
+    found = [_bucket(task, [uri], columns).unique() for uri in task.known]
     return pl.concat(found) if found else pl.DataFrame(schema=dict.fromkeys(columns, pl.Null))

@@ -25,6 +25,7 @@ _REFUSED: list[tuple[str, pa.DataType]] = [
     ("reasons", pa.list_(pa.string())),
 ]
 REFUSED = pa.schema(_REFUSED)
+_ROUNDING = 2.0**-51
 _REFUSED_PART = {ROW: pl.Int64(), "raw": pl.String(), "reasons": pl.List(pl.String)}
 
 
@@ -154,6 +155,8 @@ def _rules(field: Field) -> Iterator[tuple[str, pl.Expr]]:
     ]
     if outside:
         yield f"range({field.name})", pl.any_horizontal(outside)
+    if field.multiple_of is not None:
+        yield f"multiple({field.name})", _between_multiples(value, field.multiple_of, field.type)
     if field.min_length is not None or field.max_length is not None:
         characters = value.str.len_chars()
         most = field.max_length if field.max_length is not None else 2**32 - 1
@@ -181,6 +184,14 @@ def _listed(
         yield f"valid_values({name})", ~pl.col(name).is_in(list(valid_values))
     if missing_values is not None:
         yield f"missing_values({name})", pl.col(name).is_in(list(missing_values))
+
+
+def _between_multiples(value: pl.Expr, step: int | float, dtype: pa.DataType) -> pl.Expr:
+    if dtype == pa.int64():
+        return value % int(step) != 0
+    times = value / step
+    # 0.3 is three times 0.1 in decimals but not in binary: each of the three roundings is half of 2**-52.
+    return (times - times.round()).abs() > _ROUNDING * (times.abs() + 1)
 
 
 def _beyond(value: pl.Expr, bound: Bound, *, below: bool) -> pl.Expr:

@@ -133,6 +133,8 @@ class Field:
         Rules of severity `warning`: a row that breaks one is accepted and counted.
     missing_values
         Values that stand for none, and are refused.
+    multiple_of
+        What a number is a multiple of, up to the rounding of 64-bit floats.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Field:
     classification: str | None = None
     warned: RowRules = RowRules()
     missing_values: tuple[str | int | float, ...] | None = None
+    multiple_of: int | float | None = None
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -155,6 +158,7 @@ class Field:
         stated = {
             "required": self.required,
             "range": self.minimum is not None or self.maximum is not None,
+            "multiple": self.multiple_of is not None,
             "length": self.min_length is not None or self.max_length is not None,
             "pattern": self.pattern is not None,
             "valid_values": self.valid_values is not None,
@@ -249,6 +253,7 @@ def _meaning(field: Field) -> dict[str, object]:
         "text": None if field.text is None else [field.text.pattern, field.text.directives, field.text.zoned],
         "warned": None if field.warned == RowRules() else _meaning_of_rules(field.warned),
         "missing_values": _sorted(field.missing_values),
+        "multiple_of": None if field.multiple_of is None else float(field.multiple_of),
     }
     return {"name": field.name} | {k: v for k, v in stated.items() if v is not None}
 

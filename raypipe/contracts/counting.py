@@ -122,16 +122,21 @@ def numbers(parts: Iterable[Counts], rules: Sequence[TableRule], now: datetime) 
     return found
 
 
-def repeats(keys: pl.DataFrame) -> int:
-    """Return how many rows would have to go for the others to differ; a null differs from everything.
+def repeats(keys: pl.DataFrame, known: pl.DataFrame) -> int:
+    """Return how many rows would have to go for the others to differ, from each other and from those of `known`.
+
+    A null differs from everything.
 
     Examples
     --------
-    >>> repeats(pl.DataFrame({"a": [1, 1, 1, 2, None, None]}))
-    2
+    >>> repeats(pl.DataFrame({"a": [1, 1, 1, 2, 3, None, None]}), pl.DataFrame({"a": [3, 4]}))
+    3
     """
     whole = keys.drop_nulls()
-    return whole.height - whole.n_unique()
+    new = whole.unique()
+    if known.height:
+        new = new.join(known, on=keys.columns, how="anti")
+    return whole.height - new.height
 
 
 def missing(keys: pl.DataFrame, known: pl.DataFrame) -> int:

@@ -250,6 +250,7 @@ _COLUMN: tuple[_Aspect[Field], ...] = (
     _Aspect("required", lambda f: f.required, lambda f: str(f.required).lower(), readers.reads_required),
     _Aspect("minimum", lambda f: f.minimum, lambda f: _bound(f.minimum), readers.reads_minimum),
     _Aspect("maximum", lambda f: f.maximum, lambda f: _bound(f.maximum), readers.reads_maximum),
+    _Aspect("multipleOf", lambda f: f.multiple_of, lambda f: _said(f.multiple_of), readers.reads_multiple),
     _Aspect("minLength", lambda f: f.min_length, lambda f: _said(f.min_length), readers.reads_min_length),
     _Aspect("maxLength", lambda f: f.max_length, lambda f: _said(f.max_length), readers.reads_max_length),
     _Aspect("pattern", lambda f: f.pattern, lambda f: _said(f.pattern), readers.reads_pattern),

@@ -72,7 +72,7 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> tupl
     values = rules.valid_values
     if prop.enum is not None:
         values = checked_values([e.value for e in prop.enum], logical, place)
-    unique = (table_rule(DuplicateValues((name,)), ZERO),) if prop.unique and not sole_key else ()
+    unique = (table_rule(DuplicateValues((name,), in_table=True), ZERO),) if prop.unique and not sole_key else ()
     field = Field(
         name=name,
         type=_TYPES[logical],
@@ -87,6 +87,7 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> tupl
         classification=prop.classification,
         warned=quality.warning,
         missing_values=rules.missing_values,
+        multiple_of=_multiple(options, logical, here),
     )
     return field, (*quality.table, *unique)
 
@@ -134,6 +135,16 @@ def _limit(value: object, logical: str, place: Place) -> int | float | date | da
     if moment.tzinfo is None:
         raise place.error(f"the limit {value!r} names no zone: write it as {value}Z")
     return moment.astimezone(UTC)
+
+
+def _multiple(options: dict[str, Any], logical: str, place: Place) -> int | float | None:
+    if "multipleOf" not in options:
+        return None
+    step = _limit(options["multipleOf"], logical, place.at("multipleOf"))
+    assert isinstance(step, int | float)
+    if step <= 0:
+        raise place.at("multipleOf").error(f"`multipleOf` is {step}: write a number above 0")
+    return step
 
 
 def _length(options: dict[str, Any], key: str, place: Place) -> int | None:

@@ -126,6 +126,13 @@ def _without_range(reader: Field) -> frozenset[Rules]:
     return EVERY - ({Rules.LAKE} if reader.type in _TIMES else _VALUES)
 
 
+def reads_multiple(writer: Field, reader: Field) -> frozenset[Rules]:
+    """Return who reads the writer's multiples; two steps are compared where both are whole."""
+    was, now = writer.multiple_of, reader.multiple_of
+    kept = now is None or was == now or (isinstance(was, int) and isinstance(now, int) and was % now == 0)
+    return EVERY if kept else EVERY - _VALUES
+
+
 def reads_min_length(writer: Field, reader: Field) -> frozenset[Rules]:
     """Return who reads text of the writer's least length."""
     return EVERY if (reader.min_length or 0) <= (writer.min_length or 0) else EVERY - _VALUES

@@ -54,12 +54,21 @@ class InvalidValues:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateValues:
-    """How many rows would have to go for the others to differ in these columns; a null differs from everything."""
+    """How many rows would have to go for the others to differ in these columns; a null differs from everything.
+
+    Parameters
+    ----------
+    columns
+        The columns that are compared, all together.
+    in_table
+        Whether the rows must differ from those that the source's table has, too.
+    """
 
     columns: tuple[str, ...]
+    in_table: bool = False
 
     def __str__(self) -> str:
-        return f"duplicateValues({', '.join(self.columns)})"
+        return f"{'unique' if self.in_table else 'duplicateValues'}({', '.join(self.columns)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A key is *executed* (it decides about rows), *recorded* (it describes; nothing depends on it) or *refused* (it states
 a rule that raypipe cannot execute, and a rule is never ignored in silence). A key in none of the three is a mistake in
-the file. Knows names only. `docs/contracts.md` shows the same lists, and a test compares them.
+the file. Knows names only. `docs/contract-keys.md` shows the same lists, and a test compares them.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ LEVELS = {
 
 OPTIONS = {
     "string": _keys("minLength maxLength pattern", "", "format"),
-    "integer": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format", "", "multipleOf"),
-    "number": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format", "", "multipleOf"),
+    "integer": _keys("minimum maximum exclusiveMinimum exclusiveMaximum multipleOf format", ""),
+    "number": _keys("minimum maximum exclusiveMinimum exclusiveMaximum multipleOf format", ""),
     "boolean": _keys("", ""),
     "date": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format", ""),
     "timestamp": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format timezone defaultTimezone", ""),

@@ -98,7 +98,7 @@ ROWS = trips((24, "a", 1), (48, "b", None), (36, "a", 1), (72, None, 2), (30, "c
 def test_every_rule_has_its_number(store):
     assert numbers(store, [ROWS[:2], ROWS[2:]], ["a", "z"])["rides"] == {
         "nullValues(city)": 1,
-        "duplicateValues(city)": 1,
+        "unique(city)": 1,
         "rowCount": 5,
         "duplicateValues(city, fare)": 1,
         "sql(mean)": 1.25,
@@ -116,6 +116,15 @@ def test_keys_are_looked_up_in_what_is_staged_and_in_what_the_lake_has(store):
     )
     assert numbers(store, [ROWS])["rides"][missing] == 2
     assert numbers(store, [ROWS], ["b", "c"])["rides"][missing] == 0
+
+
+def test_unique_values_differ_from_those_that_the_table_has(store):
+    found = events_table(store, "rides", TRIPS)
+    found.commit([staged(store, "rides", trips((9, "c", 1), (9, "d", 1)))], app_id="ingest/rides", generation=1)
+    generation = Generation(TRIPS, (staged(store, "rides", ROWS),), found.files())
+    with patch.object(ingest_rules, "map_tasks", map):
+        measured = measure_generations(store, {"rides": generation}, CONTRACTS, NOW)["rides"]
+    assert (measured["unique(city)"], measured["duplicateValues(city, fare)"]) == (2, 1)
 
 
 def test_a_generation_without_a_row_has_no_rows_and_no_answer(store):

@@ -109,10 +109,11 @@ KEYS = st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.none() | st.inte
 PAIR = {"c": pl.String, "n": pl.Int64}
 
 
-@given(KEYS)
-def test_repeats_are_the_rows_beyond_the_first_of_each_key(keys):
+@given(KEYS, KEYS)
+def test_repeats_are_the_rows_beyond_the_first_of_each_key_or_all_of_a_known_one(keys, known):
     whole = Counter(k for k in keys if None not in k)
-    assert repeats(pl.DataFrame(keys, schema=PAIR, orient="row")) == sum(n - 1 for n in whole.values())
+    expected = sum(n - (k not in known) for k, n in whole.items())
+    assert repeats(*(pl.DataFrame(k, schema=PAIR, orient="row") for k in (keys, known))) == expected
 
 
 @given(KEYS, KEYS)

@@ -74,6 +74,8 @@ CASES = {
         typed(pa.date32()),
         contract(Field("x", pa.date32(), minimum=Bound(date(2020, 1, 1)))),
     ),
+    "numbers must be multiples, or of a longer step": (integer(multiple_of=2), integer(multiple_of=4)),
+    "numbers need no longer be multiples": (integer(multiple_of=2), integer()),
     "a longest text gets longer, or a shortest shorter": (string(max_length=1), string(max_length=2)),
     "a longest text gets shorter, or a shortest longer": (string(min_length=1), string(min_length=2)),
     "a pattern is removed": (string(pattern="^a"), string()),
@@ -81,7 +83,7 @@ CASES = {
     "a pattern becomes another": (string(pattern="^a"), string(pattern="^a|b")),
     "values that stand for none are added to": (string(missing_values=("a",)), string(missing_values=("a", "b"))),
     "values that stand for none are taken away": (string(missing_values=("a", "b")), string(missing_values=("a",))),
-    "an SQL rule on rows is added, or becomes another": (PLAIN, contract(expressions=(LATE,))),
+    "an SQL rule on rows is added": (PLAIN, contract(expressions=(LATE,))),
     "an SQL rule on rows is removed": (contract(expressions=(LATE,)), PLAIN),
     "the text form of a time becomes another": (timestamp(None), timestamp(ISO_TIMESTAMP_WITHOUT_ZONE)),
     "the primary key becomes another, or its order": (PLAIN, contract(key=("at", "sensor"))),
@@ -144,7 +146,7 @@ STRING = {
 }
 RULES = {
     pa.string(): STRING,
-    pa.int64(): {**ranges(SMALL), "valid_values": values_of(SMALL)},
+    pa.int64(): {**ranges(SMALL), "valid_values": values_of(SMALL), "multiple_of": maybe(st.integers(1, 4))},
     pa.float64(): ranges(SMALL.map(float)),
     pa.bool_(): {},
     pa.date32(): {**ranges(SMALL.map(lambda d: date(2020, 1, 1 + d))), "text": st.none()},
@@ -227,6 +229,7 @@ CHANGEABLE = [
     "pattern",
     "valid_values",
     "missing_values",
+    "multiple_of",
     "warned",
 ]
 
@@ -301,6 +304,7 @@ def as_json_schema(column):
             if (bound := getattr(column, end)) is not None:
                 said[f"exclusive{end.capitalize()}" if bound.exclusive else end] = bound.value
     stated = {"minLength": column.min_length, "maxLength": column.max_length, "pattern": column.pattern}
+    stated["multipleOf"] = column.multiple_of
     said |= {key: value for key, value in stated.items() if value is not None}
     if column.valid_values is not None:
         said["enum"] = list(column.valid_values)

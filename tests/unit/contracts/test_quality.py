@@ -122,8 +122,8 @@ def test_the_row_count_of_version_3_0_is_one():
     assert rule(table="quality: [{rule: rowCount, mustBe: 3}]").measure == RowCount()
 
 
-def test_unique_is_no_duplicate_values():
-    assert rule(prop="unique: true") == TableRule("duplicateValues(city)", DuplicateValues(("city",)), ZERO)
+def test_unique_is_no_value_twice_in_the_table():
+    assert rule(prop="unique: true") == TableRule("unique(city)", DuplicateValues(("city",), in_table=True), ZERO)
     unique_key = text_of().replace("primaryKey: true", "primaryKey: true, unique: true")
     assert load_contract(unique_key, "x").table_rules == (), "ingest keeps the key unique without a rule"
 
