@@ -14,8 +14,9 @@ from datetime import datetime
 import polars as pl
 import pyarrow as pa
 
+from raypipe.adapters.ingest_unique import Merged
 from raypipe.adapters.lake.catalog import events_table
-from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.adapters.lake.files import DataFile
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.ray_map import map_tasks
 from raypipe.contracts import sql
@@ -27,25 +28,6 @@ from raypipe.telemetry import event
 
 _BIN_ROWS = 4_000_000  # about a second of reading and counting a task
 _BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """What is about to be committed of one source.
-
-    Parameters
-    ----------
-    contract
-        Whose rules are measured.
-    files
-        Staged, without duplicates.
-    existing
-        Files of the table that a new row may repeat.
-    """
-
-    contract: Contract
-    files: tuple[WrittenFile, ...]
-    existing: tuple[DataFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +79,14 @@ class Measured:
 
 
 def measure_generations(
-    store: Store, generations: Mapping[str, Generation], contracts: Mapping[str, Contract], now: datetime
+    store: Store, generations: Mapping[str, Merged], contracts: Mapping[str, Contract], now: datetime
 ) -> dict[str, dict[str, float | None]]:
     """Return the numbers of each source's table rules, by rule; of the sources that have any.
 
     Parameters
     ----------
     generations
-        By source; keys are looked up in these and in what the lake has.
+        By source, beside their tables; keys are looked up in these and in what the lake has.
     contracts
         Of every source of the pipeline.
     now
@@ -124,62 +106,59 @@ def measure_generations(
 
 
 def measurings(
-    store: Store, source: str, generations: Mapping[str, Generation], contracts: Mapping[str, Contract]
+    store: Store, source: str, generations: Mapping[str, Merged], contracts: Mapping[str, Contract]
 ) -> list[Task]:
     """Return the tasks that together measure every table rule of a source, each measure once."""
     generation = generations[source]
-    uris = _staged(store, source, generations)
+    staged = generation.staged(store)
+    uris = tuple(f.uri for f in staged)
     rules = tuple({r.name: r for r in generation.contract.table_rules}.values())
     tasks: list[Task] = []
     if columns_of(rules):
-        tasks += [CountColumns(store, source, rules, bin_) for bin_ in _bins(store, source, generation)]
+        tasks += [CountColumns(store, source, rules, bin_) for bin_ in _bins(staged)]
     for rule in rules:
         match rule.measure:
             case Query():
                 tasks.append(Ask(store, source, rule.name, rule.measure, generation.contract.schema, uris))
             case DuplicateValues():
-                existing = generation.existing if rule.measure.in_table else ()
-                known = tuple(f.uri for f in existing)
-                rows = sum(f.rows for f in generation.files) + sum(f.rows for f in existing)
-                tasks += _comparisons(CompareKeys(store, source, rule.name, rule.measure, uris, known, 0, 1), rows)
+                known = generation.beside(store, generation.near) if rule.measure.in_table else []
+                tasks += _comparisons(store, source, rule.name, rule.measure, staged, known)
             case MissingKeys():
                 other = related(rule.measure, contracts)
-                existing = events_table(store, other, contracts[other]).files()
-                known = (*(f.uri for f in existing), *_staged(store, other, generations))
-                staged = generations[other].files if other in generations else ()
-                rows = sum(f.rows for f in generation.files) + sum(f.rows for f in existing)
-                rows += sum(f.rows for f in staged)
-                tasks += _comparisons(CompareKeys(store, source, rule.name, rule.measure, uris, known, 0, 1), rows)
+                known = list(events_table(store, other, contracts[other]).files())
+                if (merged := generations.get(other)) is not None:
+                    known = [*merged.beside(store, known), *merged.staged(store)]
+                tasks += _comparisons(store, source, rule.name, rule.measure, staged, known)
             case _:
                 pass
     return tasks
 
 
-def _staged(store: Store, source: str, generations: Mapping[str, Generation]) -> tuple[str, ...]:
-    files = generations[source].files if source in generations else ()
-    return tuple(f"{store.lake('events', source)}/{f.path}" for f in files)
-
-
-def _bins(store: Store, source: str, generation: Generation) -> Iterator[tuple[str, ...]]:
+def _bins(files: Sequence[DataFile]) -> Iterator[tuple[str, ...]]:
     """Yield the files in groups of about one task's worth."""
     found: list[str] = []
     rows = 0
-    for file in generation.files:
+    for file in files:
         if found and rows + file.rows > _BIN_ROWS:
             yield tuple(found)
             found, rows = [], 0
-        found.append(f"{store.lake('events', source)}/{file.path}")
+        found.append(file.uri)
         rows += file.rows
     if found:
         yield tuple(found)
 
 
-def _comparisons(whole: CompareKeys, rows: int) -> list[CompareKeys]:
-    buckets = -(-rows // _BUCKET_ROWS)
-    return [
-        CompareKeys(whole.store, whole.source, whole.rule, whole.measure, whole.uris, whole.known, bucket, buckets)
-        for bucket in range(buckets)
-    ]
+def _comparisons(
+    store: Store,
+    source: str,
+    rule: str,
+    measure: DuplicateValues | MissingKeys,
+    staged: Sequence[DataFile],
+    known: Sequence[DataFile],
+) -> list[CompareKeys]:
+    buckets = -(-sum(f.rows for f in (*staged, *known)) // _BUCKET_ROWS)
+    uris, there = tuple(f.uri for f in staged), tuple(f.uri for f in known)
+    return [CompareKeys(store, source, rule, measure, uris, there, bucket, buckets) for bucket in range(buckets)]
 
 
 def measure(task: Task) -> Measured:

@@ -134,7 +134,7 @@ def repeats(keys: pl.DataFrame, known: pl.DataFrame) -> int:
     """
     whole = keys.drop_nulls()
     new = whole.unique()
-    if known.height:
+    if known.height and new.height:
         new = new.join(known, on=keys.columns, how="anti")
     return whole.height - new.height
 
@@ -148,6 +148,6 @@ def missing(keys: pl.DataFrame, known: pl.DataFrame) -> int:
     2
     """
     whole = keys.drop_nulls()
-    if not known.height:
+    if not known.height or not whole.height:
         return whole.height
     return whole.join(known, left_on=keys.columns, right_on=known.columns, how="anti").height

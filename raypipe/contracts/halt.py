@@ -21,6 +21,7 @@ from raypipe.errors import ConfigError
 from raypipe.verdict import Finding, Status, Verdict
 
 ACCEPT, HALT, ACCEPT_HALTED, REJECT_HALTED = "accept", "halt", "accept_halted", "reject_halted"
+BACKFILL = "backfill"
 """What an ingestion stream decides."""
 
 

@@ -72,11 +72,15 @@ _PAIR_COLUMNS: dict[str, pa.DataType] = {
 SHADOW_PAIRS = pa.schema(_PAIR_COLUMNS)
 
 
+def event_schema(contract: Contract) -> pa.Schema:
+    """Return the columns of accepted events: the contract's, and those that raypipe adds."""
+    columns: dict[str, pa.DataType] = {f.name: f.type for f in contract.fields}
+    return pa.schema(columns | _EVENT_COLUMNS)
+
+
 def events_table(store: Store, source: str, contract: Contract) -> LakeTable:
     """Return the table of a source's accepted events, a directory for each event date."""
-    columns: dict[str, pa.DataType] = {f.name: f.type for f in contract.fields}
-    schema = pa.schema(columns | _EVENT_COLUMNS)
-    return LakeTable(store, f"events/{source}", schema, partition_by=("event_date",))
+    return LakeTable(store, f"events/{source}", event_schema(contract), partition_by=("event_date",))
 
 
 def dead_letters_table(store: Store) -> LakeTable:

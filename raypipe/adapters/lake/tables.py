@@ -3,6 +3,8 @@
 `commit` adds the files that workers wrote, and with them `(app_id, generation)`. Of two writers that race for a
 generation one loses with `GenerationMoved`, and a writer that comes back after a crash sees that its generation
 is already there. Exactly-once ingestion, decisions and the audit trail are this one operation.
+Where it matters what else a table holds, as with keys that occur once, a commit also takes the table's turn: it holds
+only if nobody committed since the rows were compared.
 Knows Delta; does not know what the rows mean.
 """
 
@@ -18,18 +20,19 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
-from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile, parquet_bytes
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
 from raypipe.errors import ContractError, GenerationMoved, Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
+TURN = "turn"
+"""Application id of the turns of a table."""
 # Each further attempt means that another writer of the same table came between.
 _ATTEMPTS = 10
 
@@ -61,6 +64,10 @@ class LakeTable:
         table = self._open()
         return 0 if table is None else (table.transaction_version(app_id) or 0)
 
+    def turn(self) -> int:
+        """Return how many commits of this table took its turn; for `commit`, read before the rows are compared."""
+        return self.generation(TURN)
+
     def commit(
         self,
         files: Sequence[WrittenFile],
@@ -68,30 +75,50 @@ class LakeTable:
         app_id: str,
         generation: int,
         overwrite: bool = False,
+        removed: Sequence[DataFile] = (),
+        turn: int | None = None,
+        positions: Mapping[str, int] | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
         """Make the files visible under `generation` in one atomic step.
 
+        Parameters
+        ----------
+        overwrite
+            Whether all other files leave the table, and its columns become ours.
+        removed
+            Files that leave the table in the same step; needs `turn`.
+        turn
+            What `turn()` was before the rows were compared with the table's: the commit holds only if no other that
+            takes a turn came since, and takes the next.
+        positions
+            Further application ids and their numbers, such as offsets, kept in the same step; `generation` reads them.
+
         Raises
         ------
         GenerationMoved
-            When the table is not at `generation - 1` for this `app_id`, or another writer wins the race.
+            When the table is not at `generation - 1` for this `app_id`, or not at `turn`, or another writer wins the
+            race; its `stream` says which of the two.
         """
         table = self._open() or self._create()
         if not overwrite:
             self._refuse_other_columns(table)
-        found = table.transaction_version(app_id) or 0
-        if found != generation - 1:
-            raise self._moved(app_id, generation - 1, found)
+        expected = {app_id: generation - 1} | ({} if turn is None else {TURN: turn})
+        self._refuse_moved(table, expected)
         properties = CommitProperties(
             custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
-            app_transactions=[Transaction(app_id, generation)],
+            app_transactions=[
+                *(Transaction(name, number + 1) for name, number in expected.items()),
+                *(Transaction(name, number) for name, number in (positions or {}).items()),
+            ],
         )
+        actions: list[AddAction | RemoveAction] = [_add_action(f) for f in files]
+        actions += [_remove_action(f, self.uri) for f in removed]
         with boundary(f"commit {self.name}: {app_id} {generation}"), self._translated():
             for attempt in range(_ATTEMPTS):
                 try:
                     table.create_write_transaction(
-                        [_add_action(f) for f in files],
+                        actions,
                         "overwrite" if overwrite else "append",
                         Schema.from_arrow(self.schema),
                         partition_by=self.partition_by,
@@ -101,9 +128,15 @@ class LakeTable:
                 except CommitFailedError as error:
                     # Somebody else's commit to the same table is no reason to give up; one of our generation is.
                     table = self._open() or self._create()
-                    found = table.transaction_version(app_id) or 0
-                    if found != generation - 1 or attempt == _ATTEMPTS - 1:
-                        raise self._moved(app_id, generation - 1, found) from error
+                    self._refuse_moved(table, expected, error)
+                    if attempt == _ATTEMPTS - 1:
+                        raise self._moved(app_id, generation - 1, generation - 1) from error
+
+    def _refuse_moved(self, table: DeltaTable, expected: Mapping[str, int], cause: Exception | None = None) -> None:
+        for name, number in expected.items():
+            found = table.transaction_version(name) or 0
+            if found != number:
+                raise self._moved(name, number, found) from cause
 
     def refuse_other_columns(self) -> None:
         """Return if rows of this schema can be appended to what is there.
@@ -122,18 +155,17 @@ class LakeTable:
         """Write `rows` as one file and commit it; for small tables written by the driver."""
         self.commit([self.write(rows)], app_id=app_id, generation=generation, metadata=metadata)
 
-    def write(self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = ()) -> WrittenFile:
+    def write(
+        self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = (), *, streamed: bool = False
+    ) -> WrittenFile:
         """Write `rows` as one Parquet file that no reader sees yet, and describe it.
 
         Names are never reused, so an attempt that died leaves files that only a vacuum finds.
         """
-        directory = "/".join(f"{k}={v}" for k, v in partition)
-        path = f"{directory}/{uuid.uuid4().hex}.parquet" if directory else f"{uuid.uuid4().hex}.parquet"
-        columns = [f.name for f in self.schema if f.name not in self.partition_by]
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows.select(columns), sink, compression="zstd")
-        data = sink.getvalue()
-        self.store.write(f"{self.uri}/{path}", data.to_pybytes())
+        name = f"{STREAMED if streamed else ''}{uuid.uuid4().hex}.parquet"
+        path = "/".join([*(f"{k}={v}" for k, v in partition), name])
+        data = parquet_bytes(rows.select([f.name for f in self.schema if f.name not in self.partition_by]))
+        self.store.write(f"{self.uri}/{path}", data)
         return WrittenFile(path, rows.num_rows, data.size, partition)
 
     def metadata(self, app_id: str) -> dict[str, object] | None:
@@ -249,6 +281,16 @@ def _add_action(file: WrittenFile) -> AddAction:
         modification_time=int(time.time() * 1000),
         data_change=True,
         stats=json.dumps({"numRecords": file.rows}),
+    )
+
+
+def _remove_action(file: DataFile, root: str) -> RemoveAction:
+    return RemoveAction(
+        path=file.uri.removeprefix(f"{root}/"),
+        data_change=True,
+        deletion_timestamp=int(time.time() * 1000),
+        size=file.size_bytes,
+        partition_values=dict(file.partition),
     )
 
 

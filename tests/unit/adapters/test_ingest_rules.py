@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raypipe.adapters import ingest_rules
-from raypipe.adapters.ingest_rules import Generation, measure_generations, measurings
+from raypipe.adapters import ingest_rules, ingest_unique
+from raypipe.adapters.ingest_rules import measure_generations, measurings
+from raypipe.adapters.ingest_unique import Merged, merge_with_table
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.store import Store
 from raypipe.contracts.odcs import load_contract
@@ -70,7 +71,8 @@ def staged(store, source, rows):
     table = events_table(store, source, CONTRACTS[source])
     nothing = dict.fromkeys(table.schema.names)
     return table.write(
-        pa.Table.from_pylist([nothing | r for r in rows], schema=table.schema), (("event_date", "2020-01-01"),)
+        pa.Table.from_pylist([nothing | {"event_id": str(r)} | r for r in rows], schema=table.schema),
+        (("event_date", "2020-01-01"),),
     )
 
 
@@ -79,10 +81,10 @@ def trips(*rows):
 
 
 def numbers(store, parts, towns=()):
-    generations = {"rides": Generation(TRIPS, tuple(staged(store, "rides", p) for p in parts))}
+    generations = {"rides": Merged("rides", TRIPS, [staged(store, "rides", p) for p in parts], None)}
     if towns:
         cities = [{"name": n, "at": NOW} for n in towns]
-        generations["towns"] = Generation(CITIES, (staged(store, "towns", cities),))
+        generations["towns"] = Merged("towns", CITIES, [staged(store, "towns", cities)], None)
     with patch.object(ingest_rules, "map_tasks", map):
         return measure_generations(store, generations, CONTRACTS, NOW)
 
@@ -121,9 +123,10 @@ def test_keys_are_looked_up_in_what_is_staged_and_in_what_the_lake_has(store):
 def test_unique_values_differ_from_those_that_the_table_has(store):
     found = events_table(store, "rides", TRIPS)
     found.commit([staged(store, "rides", trips((9, "c", 1), (9, "d", 1)))], app_id="ingest/rides", generation=1)
-    generation = Generation(TRIPS, (staged(store, "rides", ROWS),), found.files())
-    with patch.object(ingest_rules, "map_tasks", map):
-        measured = measure_generations(store, {"rides": generation}, CONTRACTS, NOW)["rides"]
+    merged = Merged("rides", TRIPS, [staged(store, "rides", ROWS)], None)
+    with patch.object(ingest_rules, "map_tasks", map), patch.object(ingest_unique, "map_tasks", map):
+        merge_with_table(store, [merged])
+        measured = measure_generations(store, {"rides": merged}, CONTRACTS, NOW)["rides"]
     assert (measured["unique(city)"], measured["duplicateValues(city, fare)"]) == (2, 1)
 
 
@@ -134,7 +137,7 @@ def test_a_generation_without_a_row_has_no_rows_and_no_answer(store):
 
 
 def test_a_source_without_table_rules_reads_nothing(store):
-    generations = {"towns": Generation(CITIES, (staged(store, "towns", [{"name": "a", "at": NOW}]),))}
+    generations = {"towns": Merged("towns", CITIES, [staged(store, "towns", [{"name": "a", "at": NOW}])], None)}
     assert measurings(store, "towns", generations, CONTRACTS) == []
     with patch.object(ingest_rules, "map_tasks", lambda _, tasks: iter([] if tasks == [] else [1 / 0])):
         assert measure_generations(store, generations, CONTRACTS, NOW) == {}

@@ -116,6 +116,11 @@ def test_repeats_are_the_rows_beyond_the_first_of_each_key_or_all_of_a_known_one
     assert repeats(*(pl.DataFrame(k, schema=PAIR, orient="row") for k in (keys, known))) == expected
 
 
+def test_without_a_key_or_a_known_one_types_do_not_matter():
+    nothing, one = pl.DataFrame(schema={"c": pl.Null}), pl.DataFrame({"c": ["a"]})
+    assert [repeats(one, nothing), missing(one, nothing), repeats(nothing, one), missing(nothing, one)] == [0, 1, 0, 0]
+
+
 @given(KEYS, KEYS)
 def test_missing_keys_are_the_whole_keys_that_are_not_known(keys, known):
     expected = sum(None not in k and k not in known for k in keys)

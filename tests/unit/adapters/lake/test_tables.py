@@ -109,3 +109,42 @@ def test_other_columns_are_refused_by_an_append_and_replaced_by_an_overwrite(tab
         wider.commit([], app_id="a", generation=2)
     wider.commit([], app_id="a", generation=2, overwrite=True)
     assert wider.read().column_names == ["n", "day", "x"]
+
+
+def test_files_leave_in_the_step_in_which_others_come(table):
+    table.commit([written(table, 1), written(table, 2)], app_id="a", generation=1, turn=0)
+    one = next(f for f in table.files() if table.store.read_parquet(f.uri)["n"].to_pylist() == [1])
+    table.commit([written(table, 3)], app_id="a", generation=2, turn=1, removed=[one])
+    assert sorted(table.read(["n"])["n"].to_pylist()) == [2, 3]
+
+
+def test_a_commit_out_of_turn_is_refused_whoever_made_the_other(table):
+    turn = table.turn()
+    table.commit([written(table, 1)], app_id="a", generation=1, turn=turn)
+    with pytest.raises(GenerationMoved, match="expected 0, found 1") as refused:
+        table.commit([written(table, 1)], app_id="b", generation=1, turn=turn)
+    assert refused.value.stream == "turn"
+    assert (table.turn(), table.generation("b"), table.read().num_rows) == (1, 0, 1)
+
+
+def test_of_streams_that_race_for_a_turn_exactly_one_wins(table):
+    table.commit([], app_id="a", generation=1, turn=0)
+
+    def attempt(number):
+        try:
+            table.commit([written(table, number)], app_id=f"s{number}", generation=1, turn=1)
+        except GenerationMoved:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(attempt, range(4))) == 1
+    assert table.read().num_rows == 1
+
+
+def test_positions_are_kept_in_the_same_step(table):
+    table.commit([written(table, 1)], app_id="a", generation=1, positions={"topic:0": 17, "topic:1": 4})
+    assert (table.generation("topic:0"), table.generation("topic:1")) == (17, 4)
+    with pytest.raises(GenerationMoved):
+        table.commit([written(table, 1)], app_id="a", generation=1, positions={"topic:0": 30})
+    assert table.generation("topic:0") == 17
