@@ -69,7 +69,9 @@ class Work:
     def verdict(self) -> Verdict:
         """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
         judged = judge(self.evidence, self.spec.halt_when, self.name, self.contract.table_rules)
-        return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
+        if self.course is not Course.LET_IN or self.said is None:
+            return judged
+        return halt.let_in(judged, self.said, self.measured)
 
 
 class OpenManifests:

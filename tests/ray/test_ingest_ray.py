@@ -372,6 +372,18 @@ def test_a_broken_table_rule_halts_a_generation_of_good_rows_until_it_is_let_in(
     assert json.loads(recorded.evidence)["measured"] == [["sql(mean)", 50.0]]
 
 
+def test_who_let_bad_rows_in_decides_again_when_a_table_rule_halts_the_good_ones(world):
+    world.rule("{metric: rowCount, mustBeGreaterThan: 2}")
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    assert "66.7 % of the rows" in world.ingest().verdict.sentence()
+    again = world.resolve(1, accept=True)
+    assert "HALTED: rowCount of `trips` is 1 rows" in again.verdict.sentence()
+    assert world.trips() == []
+    assert world.resolve(1, accept=True).verdict.status is Status.QUARANTINED
+    assert world.trips() == [("t1", 10)]
+    assert world.decisions() == ["halt", "accept_halted", "halt", "accept_halted", "accept"]
+
+
 def test_a_kept_table_rule_and_a_warning_let_the_generation_in(world):
     world.rule("{metric: rowCount, mustBe: 2}, {metric: rowCount, mustBeGreaterThan: 2, severity: warning}")
     world.land("a", ("t1", 1, 10), ("t1", 1, 11), ("t2", 1, 20))
