@@ -44,6 +44,7 @@ class Work:
     staged: list[Staged] = field(default_factory=list)
     merged: Merged | None = None
     read: GateEvidence = field(default_factory=GateEvidence)
+    measured: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def generation(self) -> int:
@@ -60,14 +61,17 @@ class Work:
 
     @property
     def evidence(self) -> GateEvidence:
-        """Counts of what was read, less what turned out to be in the lake already."""
-        return self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
+        """Counts of what was read, less what turned out to be in the lake already, and what the rest measures."""
+        counts = self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
+        return counts.with_measured(self.measured)
 
     @property
     def verdict(self) -> Verdict:
         """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
-        judged = judge(self.evidence, self.spec.halt_when, self.name)
-        return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
+        judged = judge(self.evidence, self.spec.halt_when, self.name, self.contract.table_rules)
+        if self.course is not Course.LET_IN or self.said is None:
+            return judged
+        return halt.let_in(judged, self.said, self.measured)
 
 
 class OpenManifests:

@@ -1,10 +1,10 @@
 """Objects of the landing zone become rows of the lake, each exactly once, on Ray.
 
 Per source: the manifest is committed; its objects are staged (read, checked, split: files that no reader sees);
-keys alone are compared to find duplicates; only files that hold duplicates are written again; the gate judges; then
-the dead letters and the events are committed under the manifest's generation, and the decision is recorded. A manifest
-that the gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the runs of tasks. Does not
-know what the rows are for.
+keys alone are compared to find duplicates; only files that hold duplicates are written again; what rules on the table
+look at is measured; the gate judges; then the dead letters and the events are committed under the manifest's
+generation, and the decision is recorded. A manifest that the gate halted waits, unread, for a person
+(`contracts/halt.py`). All sources share the runs of tasks. Does not know what the rows are for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import reduce
 
 from raypipe.adapters.ingest_manifest import OpenManifests, Work, plain
+from raypipe.adapters.ingest_rules import measure_generations
 from raypipe.adapters.ingest_stage import stage, stagings
 from raypipe.adapters.ingest_unique import Merged, merge_with_table
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -40,6 +41,7 @@ class RayIngestor:
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
+        self._clock = clock
         self._open = OpenManifests(store, clock)
 
     def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
@@ -61,7 +63,7 @@ class RayIngestor:
         """
         if resolution:
             self._open.resolve(_works(pipeline), resolution)
-        return self._execute([self._open.opened(w) for w in _works(pipeline)])
+        return self._execute([self._open.opened(w) for w in _works(pipeline)], pipeline)
 
     def backfill(self, pipeline: Pipeline, asked: Backfill) -> dict[str, Ingested]:
         """Return what became of the source; afterwards the days hold the rows of the given objects, and no others.
@@ -73,9 +75,9 @@ class RayIngestor:
         ConfigError
             When there is no such source or object, or a manifest of the source is open.
         """
-        return self._execute([self._open.opened_backfill(_filled(_works(pipeline), asked), asked)])
+        return self._execute([self._open.opened_backfill(_filled(_works(pipeline), asked), asked)], pipeline)
 
-    def _execute(self, works: Sequence[Work]) -> dict[str, Ingested]:
+    def _execute(self, works: Sequence[Work], pipeline: Pipeline) -> dict[str, Ingested]:
         read = [w for w in works if w.manifest and w.course is not Course.WAIT]
         self._stage_all(read)
         for work in read:
@@ -85,6 +87,10 @@ class RayIngestor:
             files = [f for s in work.staged for f in s.accepted]
             work.merged = Merged(work.name, work.contract, files, work.spec.dedup.window, work.replaces)
         merge_with_table(self._store, [w.merged for w in entering if w.merged])
+        merged = {w.name: w.merged for w in entering if w.merged}
+        measured = measure_generations(self._store, merged, pipeline.contracts, self._clock())
+        for work in entering:
+            work.measured = measured.get(work.name, {})
         return {w.name: self._conclude(w) for w in works}
 
     def _stage_all(self, works: Sequence[Work]) -> None:

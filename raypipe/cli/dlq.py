@@ -6,32 +6,26 @@ Needs the store alone, no cluster. Knows tables and words; does not know how let
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from raypipe.cli import operator
+from raypipe.cli.dlq_report import SHORT, at, counts, show_replayed, table
 from raypipe.config import load
 from raypipe.environment import endpoints, home
 from raypipe.errors import ConfigError
 from raypipe.spec import parse_duration
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from raypipe.adapters.dlq import Replayed
     from raypipe.adapters.lake.letters import Selection
     from raypipe.adapters.lake.store import Store
 
 app = typer.Typer()
-
-_SHORT = 12
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Letters, by the beginning of their ids.", metavar="[ID]...")]
 Source = Annotated[list[str] | None, typer.Option(help="Only this source; may be repeated.", metavar="NAME")]
@@ -65,28 +59,28 @@ def list_(
 
     sources = source or (list(load(config).spec.sources) if config else [])
     letters = DeadLetters(_store(env)).outlines(_selection(None, sources, reason, generation, since, status))
-    counts, newest = _counts(letters), letters.reverse().sort("known_at", descending=True, maintain_order=True)
+    counted, newest = counts(letters), letters.reverse().sort("known_at", descending=True, maintain_order=True)
     newest = newest.head(limit)
     if as_json:
-        typer.echo(json.dumps({"counts": counts.to_dicts(), "letters": newest.to_dicts()}, default=_iso))
+        typer.echo(json.dumps({"counts": counted.to_dicts(), "letters": newest.to_dicts()}, default=_iso))
         return
     console = Console(highlight=False)
     if letters.is_empty():
         console.print("no dead letter: nothing was refused, or nothing of this selection")
         return
-    console.print(_table(counts.columns, counts.iter_rows()))
+    console.print(table(counted.columns, counted.iter_rows()))
     if limit:
         shown = ("letter", "refused at (UTC)", "source", "generation", "status", "reasons", "from")
         rows = (
             (
-                r["letter_id"][:_SHORT],
+                r["letter_id"][:SHORT],
                 f"{r['known_at']:%Y-%m-%d %H:%M:%S}",
                 *(r["source"], r["generation"], r["status"], ", ".join(r["reasons"]), r["source_position"]),
             )
             for r in newest.iter_rows(named=True)
         )
         console.print(f"\nthe newest {newest.height} of {letters.height:,}:")
-        console.print(_table(shown, rows))
+        console.print(table(shown, rows))
 
 
 @app.command()
@@ -123,7 +117,7 @@ def show(
         ("contract", found["contract_version"]),
         ("from", found["source_position"]),
         ("generation", found["generation"]),
-        ("refused at", _at(found["known_at"])),
+        ("refused at", at(found["known_at"])),
         ("payload", raw or "(none: the object could not be opened)"),
     ):
         console.print(f"{name:<11}{said}", markup=False)
@@ -152,7 +146,7 @@ def replay(
     queue = DeadLetterQueue(_store(env), now)
     chosen = _selection(ids, source, reason, generation, since)
     done = queue.replay(pipeline, chosen, who=operator(), dry_run=dry_run)
-    _show_replayed(done, dry_run=dry_run)
+    show_replayed(done, pipeline, dry_run=dry_run)
 
 
 @app.command()
@@ -223,14 +217,6 @@ def _moment(since: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _counts(letters: pl.DataFrame) -> pl.DataFrame:
-    by = ["source", "reason", "contract_version", "status"]
-    reasons = letters.explode("reasons").rename({"reasons": "reason"})
-    # An unreadable object's reason says all that its reader said, which differs from object to object.
-    short = reasons.with_columns(reasons["reason"].str.replace("^unreadable: .*$", "unreadable"))
-    return short.group_by(by).len("letters").sort(by)
-
-
 def _history(store: Store, letter_id: str, source: str) -> Iterable[str]:
     from raypipe.adapters.lake.decisions import Decisions
     from raypipe.adapters.lake.fates import UNMASK, stream_of
@@ -241,57 +227,7 @@ def _history(store: Store, letter_id: str, source: str) -> Iterable[str]:
     for d in Decisions(store).stream(stream_of(source)):
         if d.what == UNMASK and json.loads(d.evidence)["letter"] == letter_id:
             said.append((d.at, f"shown in full to {d.who}"))
-    return [f"{_at(at)} {what}" for at, what in sorted(said)]
-
-
-def _show_replayed(done: Sequence[Replayed], *, dry_run: bool) -> None:
-    from raypipe.adapters.lake.letters import Fate
-
-    console = Console(highlight=False, soft_wrap=True)
-    columns = ("source", "letters", "accepted", "duplicates", "still refused", "not a row")
-    rows = [
-        (
-            r.source,
-            len(r.fates) + len(r.refused) + len(r.rowless),
-            *(r.count(Fate.ACCEPTED), r.count(Fate.DUPLICATE), len(r.refused), len(r.rowless)),
-        )
-        for r in done
-    ]
-    console.print(_table(columns, rows))
-    for r in done:
-        _show_reasons(console, r.source, "still refused", r.refused)
-        _show_reasons(console, r.source, "cannot be replayed", r.rowless)
-        if r.rowless:
-            console.print(
-                f"  {r.source}: no contract can read these {len(r.rowless)}: land their records, or the whole objects, "
-                "again in new objects, where rows that the lake has are duplicates; then drop these letters",
-                markup=False,
-            )
-    if dry_run:
-        console.print("nothing was changed (--dry-run)")
-
-
-def _show_reasons(console: Console, source: str, what: str, letters: Mapping[str, Sequence[str]]) -> None:
-    by_reason: dict[str, list[str]] = {}
-    for letter, reasons in letters.items():
-        for reason in reasons:
-            by_reason.setdefault(reason, []).append(letter[:_SHORT])
-    for reason, ids in sorted(by_reason.items()):
-        more = f", and {len(ids) - 3:,} more" if len(ids) > 3 else ""
-        console.print(f"  {source}: {what}: {len(ids):,} x {reason}: {', '.join(ids[:3])}{more}", markup=False)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    table = Table(box=None)
-    for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(f"{v:,}" if isinstance(v, int) else str(v)) for v in row))
-    return table
-
-
-def _at(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}Z"
+    return [f"{at(moment)} {what}" for moment, what in sorted(said)]
 
 
 def _iso(value: object) -> str:

@@ -45,7 +45,10 @@ schema:
 PIPELINE = """
 name: trips
 sources:
-  trips: {contract: trips.odcs.yaml, feeds: [{kind: objects, uri: LANDING, format: FORMAT}], halt_when: {dead_letter_rate: 1}}
+  trips:
+    contract: trips.odcs.yaml
+    feeds: [{kind: objects, uri: LANDING, format: FORMAT}]
+    halt_when: {dead_letter_rate: 1, breaking_change: quarantine}
 features: {spine: trips, prediction_time: at, request: [minutes]}
 label: {name: long, source: trips, from: minutes > 30, matures_within: 1d}
 training: {model: {kind: tabular_mlp}}

@@ -260,7 +260,9 @@ def test_who_looked_is_a_decision(world):
 
 
 def test_the_window_of_the_source_limits_what_is_compared(world):
-    world.config.write_text(world.config.read_text().replace("halt_when:", "dedup: {window: 1d}, halt_when:"))
+    world.config.write_text(
+        world.config.read_text().replace("    halt_when:", "    dedup: {window: 1d}\n    halt_when:")
+    )
     world.land("a", row("t1", day=1))
     world.land("b", row("t1", minutes=20.0, day=9))
     world.ingest()

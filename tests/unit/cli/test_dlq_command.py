@@ -111,6 +111,15 @@ def test_a_replay_says_what_became_of_every_letter(refused, raypipe):
     assert "accepted by ann@desk: checked again under version 1.0.0" in raypipe("show", ids(refused)[0])
 
 
+def test_a_replay_says_that_rules_on_a_table_were_not_judged(refused, raypipe):
+    refused.promise(maximum=50)
+    contract = refused.root / "trips.odcs.yaml"
+    rule = "    quality: [{metric: rowCount, mustBeGreaterThan: 1000}]\n    properties:"
+    assert "rules on a table" not in raypipe("replay", refused.config, "--dry-run")
+    contract.write_text(contract.read_text().replace("    properties:", rule))
+    assert "trips: its rules on a table were not judged" in raypipe("replay", refused.config)
+
+
 def test_a_drop_says_how_many_and_why(refused, raypipe):
     said = raypipe("drop", "--rule", "malformed", "--reason", "a test wrote it")
     assert said == "trips: 1 letters are dropped: a test wrote it\n"
