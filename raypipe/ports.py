@@ -35,12 +35,15 @@ class Ingested:
         The gate's judgement; NOT_APPLICABLE when nothing new had landed.
     evidence
         The counts that it was judged on.
+    report
+        Where the page about its newest generation is; empty where there is none.
     """
 
     source: str
     snapshot: Snapshot
     verdict: Verdict
     evidence: GateEvidence
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,9 @@ class Registry(Protocol):
 
     def record_trial(self, run_id: str, inputs_digest: str, result: TrialResult) -> None:
         """Record a trial that has ended, as a run inside `run_id`."""
+
+    def link_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
+        """Note where the quality report of each source is that a run learned from; an empty place is left out."""
 
     def fail(self, run_id: str, reason: str) -> None:
         """End the run as failed."""

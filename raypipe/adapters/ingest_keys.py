@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from itertools import groupby
 
 import numpy as np
@@ -72,6 +73,17 @@ def comparisons(
     return tasks
 
 
+def within_window(
+    window: timedelta | None, staged: Sequence[WrittenFile], existing: Sequence[DataFile]
+) -> list[DataFile]:
+    """Return the files of the table that may hold an event of the deduplication window."""
+    dates = [value for f in staged for name, value in f.partition if name == "event_date" and value]
+    if window is None or not dates:
+        return list(existing)
+    oldest = (date.fromisoformat(min(dates)) - window).isoformat()
+    return [f for f in existing if (dict(f.partition)["event_date"] or oldest) >= oldest]
+
+
 def _by_days(
     staged: Sequence[WrittenFile], existing: Sequence[DataFile]
 ) -> list[tuple[tuple[WrittenFile, ...], tuple[DataFile, ...]]]:
@@ -131,10 +143,17 @@ def repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def without_repeats(rows: pa.Table) -> pa.Table:
-    """Return the rows whose `event_id` no row before has."""
+def id_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
+    """Return a hash of each row's `event_id`, the same in every worker."""
+    return pl.Series(rows.column("event_id")).hash().to_numpy()
+
+
+def without_repeats(rows: pa.Table, hashes: npt.NDArray[np.uint64]) -> pa.Table:
+    """Return the rows whose `event_id` no row before has; `hashes` are theirs."""
+    places = np.flatnonzero(repeated(hashes))
+    if not len(places):
+        return rows
     ids = pl.Series(rows.column("event_id"))
-    places = np.flatnonzero(repeated(ids.hash().to_numpy()))
     late = places[ids.gather(places).is_first_distinct().not_().to_numpy()]
     if not len(late):
         return rows

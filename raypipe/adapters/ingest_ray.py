@@ -1,21 +1,23 @@
 """Objects of the landing zone become rows of the lake, each exactly once, on Ray Data.
 
 Per source: the manifest is committed; its objects are staged (read, checked, split: files that no reader sees);
-keys alone are compared to find duplicates; only files that hold duplicates are written again; the gate judges; then
-the dead letters and the events are committed under the manifest's generation, and the decision is recorded. A manifest
-that the gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the Ray Data runs. Does not
-know what the rows are for.
+keys alone are compared to find duplicates; only files that hold duplicates are written again; the gates judge, also by
+what earlier generations looked like; then the dead letters, the profile and the events are committed under the
+manifest's generation, the decision is recorded, and a report is left. A manifest that a gate halted waits, unread, for
+a person (`contracts/halt.py`). All sources share the Ray Data runs. Does not know what the rows are for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
+from raypipe.adapters.ingest_history import History, Seen, by_day
+from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite, within_window
+from raypipe.adapters.ingest_report import newest_report, write_report
 from raypipe.adapters.ingest_stage import Staged, stage, stagings
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
@@ -28,13 +30,15 @@ from raypipe.config import Pipeline
 from raypipe.contracts import halt
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence, judge
+from raypipe.contracts.generation import Generation
 from raypipe.contracts.halt import Course, Resolution
 from raypipe.contracts.source import SourceSpec
 from raypipe.decision import Decision
 from raypipe.errors import RaypipeError
 from raypipe.ports import Ingested
+from raypipe.reports.ingest import ingest_report
 from raypipe.telemetry import event
-from raypipe.verdict import Finding, Status, Verdict
+from raypipe.verdict import Finding, Status, Verdict, worst
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class _Work:
     staged: list[Staged] = field(default_factory=list)
     files: list[WrittenFile] = field(default_factory=list)
     evidence: GateEvidence = field(default_factory=GateEvidence)
+    seen: Seen | None = None
 
     @property
     def generation(self) -> int:
@@ -58,12 +63,14 @@ class _Work:
 
     @property
     def basis(self) -> dict[str, object]:
-        return halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+        on = halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+        return {**on, "history": self.spec.history.model_dump(mode="json")}
 
     @property
     def verdict(self) -> Verdict:
-        """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
+        """The gates' judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
         judged = judge(self.evidence, self.spec.halt_when, self.name)
+        judged = worst((*judged.findings, *(self.seen.findings if self.seen else ())))
         return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
 
 
@@ -75,6 +82,7 @@ class RayIngestor:
         self._clock = clock
         self._manifests = Manifests(store)
         self._decisions = Decisions(store)
+        self._history = History(store)
 
     def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
         """Return what became of each source; afterwards everything that had landed is in the lake, or refused.
@@ -101,6 +109,8 @@ class RayIngestor:
         for work in read:
             work.evidence = reduce(GateEvidence.merge, (s.evidence for s in work.staged), GateEvidence())
         self._deduplicate_all([w for w in read if w.verdict.lets_pass])
+        for work in read:
+            self._look(work)
         return {w.name: self._conclude(w) for w in works}
 
     def _resolve(self, works: Sequence[_Work], how: Resolution) -> None:
@@ -191,7 +201,15 @@ class RayIngestor:
             work.evidence = work.evidence.without_duplicates(duplicates)
 
     def _known(self, work: _Work) -> list[DataFile]:
-        return _within(work, events_table(self._store, work.name, work.contract).files()) if work.files else []
+        table = events_table(self._store, work.name, work.contract)
+        return within_window(work.spec.dedup.window, work.files, table.files()) if work.files else []
+
+    def _look(self, work: _Work) -> None:
+        """Compare the generation with those before it, unless a gate refuses it all the same."""
+        source = work.name, work.spec.history, work.contract
+        files = work.files if work.verdict.lets_pass else None
+        profiles = [s.profile for s in work.staged]
+        work.seen = self._history.look(source, work.generation, profiles, files, self._clock())
 
     def _conclude(self, work: _Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
@@ -199,11 +217,14 @@ class RayIngestor:
             nothing = Finding("new_rows", Status.NOT_APPLICABLE, f"nothing new has landed for `{work.name}`")
             verdict = Verdict(Status.NOT_APPLICABLE, (nothing,))
             event("ingest", f"{work.name}: nothing new")
-            return Ingested(work.name, table.snapshot(), verdict, GateEvidence())
+            newest = newest_report(self._store, work.name, table.generation(work.stream))
+            return Ingested(work.name, table.snapshot(), verdict, GateEvidence(), newest)
         if work.course is Course.WAIT and work.said:
             verdict = halt.waiting(work.name, work.said)
             event("ingest", f"{work.name}: generation {work.generation} is still halted and was not read")
-            return Ingested(work.name, table.snapshot(), verdict, halt.counts_of(json.loads(work.said.evidence)))
+            counts = halt.counts_of(json.loads(work.said.evidence))
+            report = newest_report(self._store, work.name, work.generation)
+            return Ingested(work.name, table.snapshot(), verdict, counts, report)
         verdict = work.verdict
         # Objects without a row are done with, though the run stops: kept open they would block all that come later.
         if verdict.status is not Status.HALTED:
@@ -217,7 +238,14 @@ class RayIngestor:
         )
         if verdict.status is Status.HALTED:
             verdict = replace(verdict, findings=(*verdict.findings, halt.ways_out(work.name, work.generation)))
-        return Ingested(work.name, table.snapshot(), verdict, counts)
+        return Ingested(work.name, table.snapshot(), verdict, counts, self._report(work, verdict))
+
+    def _report(self, work: _Work, verdict: Verdict) -> str:
+        if (seen := work.seen) is None:
+            return ""
+        past = seen.letters, seen.before
+        make = partial(ingest_report, work.name, work.contract, _remembered(work, seen), verdict, *past)
+        return write_report(self._store, work.name, work.generation, make)
 
     def _commit(self, work: _Work) -> None:
         counts = work.evidence
@@ -233,8 +261,10 @@ class RayIngestor:
         if letters.generation(stream) < generation:
             refused = [s.refused for s in work.staged if s.refused is not None]
             letters.commit(refused, app_id=stream, generation=generation)
+        if work.seen is not None:
+            self._history.keep(work.name, stream, _remembered(work, work.seen))
         events = events_table(self._store, work.name, work.contract)
-        events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": _plain(counts)})
+        events.commit(work.files, app_id=stream, generation=generation, metadata={"counts": asdict(counts)})
 
     def _record(self, work: _Work, what: str, why: str) -> None:
         past = self._decisions.stream(work.stream)
@@ -245,7 +275,7 @@ class RayIngestor:
             who="ingest",
             what=what,
             why=why,
-            evidence={**work.basis, **_plain(work.evidence)},
+            evidence={**work.basis, **asdict(work.evidence), "compared": work.seen.numbers if work.seen else ()},
         )
 
     def _record_committed(self, work: _Work, generation: int, events: LakeTable) -> None:
@@ -253,33 +283,15 @@ class RayIngestor:
         if halt.finished(self._decisions.stream(work.stream), generation):
             return
         entries = [e for e in self._manifests.read(work.stream) if e.generation == generation]
-        counts = halt.counts_of(_counts(events.metadata(work.stream) or {}))
+        counts = halt.counts_of((events.metadata(work.stream) or {})["counts"])
         committed = replace(work, manifest=entries, evidence=counts)
         self._record(committed, halt.ACCEPT, "committed by a run that ended before it said so")
 
 
-def _plain(counts: GateEvidence) -> dict[str, object]:
-    """Return counts as they look after a trip through JSON."""
-    plain: dict[str, object] = json.loads(json.dumps(asdict(counts)))
-    return plain
-
-
-def _counts(metadata: Mapping[str, object]) -> Mapping[str, object]:
-    kept = metadata["counts"]
-    if not isinstance(kept, dict):
-        raise TypeError(f"the commit's counts are {kept!r}, expected a mapping")
-    return kept
+def _remembered(work: _Work, seen: Seen) -> Generation:
+    said, counts, days = work.verdict.status, work.evidence, by_day(work.files)
+    return Generation(work.generation, seen.at, said, counts, days, seen.columns, seen.newest_event_at)
 
 
 def _works(pipeline: Pipeline) -> list[_Work]:
     return [_Work(n, f"ingest/{n}", spec, pipeline.contracts[n]) for n, spec in pipeline.spec.sources.items()]
-
-
-def _within(work: _Work, files: Sequence[DataFile]) -> list[DataFile]:
-    """Return the files of the table that may hold an event of the deduplication window."""
-    window = work.spec.dedup.window
-    dates = [value for f in work.files for name, value in f.partition if name == "event_date" and value]
-    if window is None or not dates:
-        return list(files)
-    oldest = (datetime.fromisoformat(min(dates)).date() - window).isoformat()
-    return [f for f in files if (dict(f.partition)["event_date"] or oldest) >= oldest]

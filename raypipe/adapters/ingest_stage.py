@@ -12,7 +12,7 @@ from functools import reduce
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.adapters.ingest_keys import without_repeats
+from raypipe.adapters.ingest_keys import id_hashes, without_repeats
 from raypipe.adapters.ingest_split import Arrival, Split, numbered, split, unreadable
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.files import WrittenFile
@@ -21,6 +21,8 @@ from raypipe.adapters.lake.store import Store
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.formats import Unreadable, read_rows
 from raypipe.contracts.gate import GateEvidence
+from raypipe.contracts.generation_profile import GenerationProfile
+from raypipe.contracts.letter_sample import LetterSample
 
 _BIN_BYTES = 32_000_000  # about 100 ms of reading and checking a task
 _BIN_OBJECTS = 64
@@ -38,13 +40,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Files that hold the objects' rows, and how many went where."""
+    """Files that hold the objects' rows, how many went where, and what they looked like."""
 
     source: str
     first_position: int
     accepted: tuple[WrittenFile, ...]
     refused: WrittenFile | None
     evidence: GateEvidence
+    profile: GenerationProfile
 
 
 def stagings(store: Store, source: str, contract: Contract, manifest: Sequence[ManifestEntry]) -> list[Stage]:
@@ -65,7 +68,8 @@ def stage(task: Stage) -> Staged:
     parts = [_split(task, entry) for entry in task.entries]
     rows = pa.concat_tables(p.accepted for p in parts)
     letters = pa.concat_tables(p.refused for p in parts)
-    kept = without_repeats(rows)
+    hashes = id_hashes(rows)
+    kept = without_repeats(rows, hashes)
     evidence = reduce(GateEvidence.merge, (p.evidence for p in parts), GateEvidence())
     return Staged(
         source=task.source,
@@ -73,6 +77,7 @@ def stage(task: Stage) -> Staged:
         accepted=tuple(_by_day(task, kept)),
         refused=dead_letters_table(task.store).write(letters) if letters.num_rows else None,
         evidence=evidence.without_duplicates(rows.num_rows - kept.num_rows),
+        profile=GenerationProfile.of(rows, task.contract, hashes, LetterSample.of(letters)),
     )
 
 

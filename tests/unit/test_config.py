@@ -123,6 +123,14 @@ def test_a_window_in_which_labels_cannot_arrive_is_refused_where_quality_is_a_re
     assert load(write()).spec.monitor.window is None
 
 
+def test_a_column_that_is_compared_with_its_past_is_one_of_the_contract(write):
+    history = "    history: {null_rate: {columns: [minuts]}}\nfeatures:"
+    with pytest.raises(
+        ConfigError, match=r"`sources.trips.history.null_rate.columns` names the column `minuts`.*minutes"
+    ):
+        load(write(PIPELINE.replace("features:", history, 1)))
+
+
 def test_an_override_is_checked_like_the_file(write):
     assert "unknown key `sede`: did you mean `seed`?" in refusal(write(), ["training.sede=8"])
     assert "write KEY=VALUE" in refusal(write(), ["training.seed"])

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.adapters import ingest_keys
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, repeated, rewrite, without_repeats
+from raypipe.adapters.ingest_keys import (
+    Rewrite,
+    comparisons,
+    deduplicate,
+    id_hashes,
+    repeated,
+    rewrite,
+    without_repeats,
+)
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile
 from raypipe.adapters.lake.store import Store
@@ -87,11 +95,11 @@ def test_a_file_is_written_again_without_its_duplicates_and_not_at_all_when_none
 def test_within_rows_the_first_of_equal_events_stays(names):
     rows = pa.table({"event_id": pa.array(names, pa.string()), "n": pa.array(range(len(names)), pa.int64())})
     expected = [names.index(c) for c in dict.fromkeys(names)]
-    assert without_repeats(rows).column("n").to_pylist() == expected
+    assert without_repeats(rows, id_hashes(rows)).column("n").to_pylist() == expected
 
 
 def test_equal_hashes_alone_make_no_duplicate(monkeypatch):
     rows = pa.table({"event_id": ["a", "b", "a"]})
     monkeypatch.setattr(ingest_keys, "repeated", lambda hashes: np.ones(len(hashes), bool))
-    assert without_repeats(rows).column("event_id").to_pylist() == ["a", "b"]
+    assert without_repeats(rows, id_hashes(rows)).column("event_id").to_pylist() == ["a", "b"]
     assert repeated(np.array([3, 1, 3, 2], np.uint64)).tolist() == [True, False, True, False]
