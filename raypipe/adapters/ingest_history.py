@@ -24,12 +24,10 @@ from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.generation import Generation
 from raypipe.contracts.generation_profile import ColumnSummary, GenerationProfile
 from raypipe.contracts.history import Arrivals, Past, compare
-from raypipe.contracts.history_spec import HistorySpec
+from raypipe.contracts.history_spec import MOST_GENERATIONS, HistorySpec
 from raypipe.contracts.letter_sample import LetterSample
 from raypipe.verdict import Finding, Status
 
-# A year of weeks; nothing looks further back.
-_REMEMBERED = 60
 _COUNTS = TypeAdapter(GateEvidence)
 _DAYS = TypeAdapter(dict[date, int])
 _COLUMNS = TypeAdapter(dict[str, ColumnSummary])
@@ -76,7 +74,7 @@ class History:
     def before(self, source: str, generation: int) -> tuple[Generation, ...]:
         """Return the last of a source's generations before this one, the oldest first."""
         mine = (pc.field("source") == source) & (pc.field("generation") < generation)
-        near = mine & (pc.field("generation") >= generation - _REMEMBERED)
+        near = mine & (pc.field("generation") >= generation - MOST_GENERATIONS)
         rows = self._table.read(where=near).sort_by("generation").to_pylist()
         return tuple(
             Generation(

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from raypipe.spec import Spec
 
+MOST_GENERATIONS = 60
+"""No comparison looks further back, so that history stays cheap to read."""
 Severity = Literal["warn", "halt"]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -42,7 +44,7 @@ class ShareHistory(Spec):
     """The columns that are compared; none means all."""
     max_difference: Rate = 0.1
     """Largest difference of two shares allowed, 0..1, so 0.1 is ten percentage points."""
-    generations: int = Field(default=10, ge=1)
+    generations: int = Field(default=10, ge=1, le=MOST_GENERATIONS)
     """How many past generations are taken together."""
     min_generations: int = Field(default=3, ge=1)
     """Fewer past generations tell nothing."""
