@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from raypipe.environment import endpoints, home
+from raypipe.errors import ConfigError
 
 app = typer.Typer()
 
@@ -37,6 +38,12 @@ def metrics(
     if textfile is not None:
         write_to_textfile(str(textfile), registry)
         return
-    _, answering = start_http_server(port, host, registry)
+    try:
+        _, answering = start_http_server(port, host, registry)
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} of {host} cannot be answered on ({error.strerror}): is another `raypipe metrics` running? "
+            "Choose another with --port"
+        ) from error
     Console(highlight=False).print(f"http://{host}:{port}/metrics", soft_wrap=True)
     answering.join()

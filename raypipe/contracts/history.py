@@ -123,12 +123,23 @@ def _row_count(spec: RowCountHistory, source: str, now: Arrivals, past: Past) ->
     far = [d for d in known if _is_far(spec, total[d], seen[d])]
     if far:
         return _far_days(spec, source, {d: ratios[d] for d in far}, total, sum(now.days[d] for d in far))
-    near = [ratio for ratio in ratios.values() if spec.min_ratio <= ratio <= spec.max_ratio]
+    return _near_days(spec, source, list(ratios.values()))
+
+
+def _near_days(spec: RowCountHistory, source: str, ratios: Sequence[float]) -> Finding:
+    """Return the finding where no day is surely beyond the limits: within them, or with too few rows to tell."""
+    near = [ratio for ratio in ratios if spec.min_ratio <= ratio <= spec.max_ratio]
     allowed = f"between {_percent(spec.min_ratio)} and {_percent(spec.max_ratio)} is allowed"
-    unsure = len(ratios) - len(near)
-    chance = f", {unsure} days are beyond that, and so few rows may differ more by chance" if unsure else ""
+    chance = ""
+    if len(near) < len(ratios):
+        furthest = min(ratios, key=lambda ratio: min(ratio, 1 / ratio))
+        chance = (
+            f", {len(ratios) - len(near)} of {len(ratios)} days are beyond that, the furthest has {_percent(furthest)},"
+            " and so few rows may differ more by chance"
+        )
     if not near:
-        return Finding("row_count", Status.NOT_APPLICABLE, f"rows by day of `{source}`: {allowed}{chance}")
+        said = f"rows by day of `{source}`, beside the same weekdays before: {allowed}{chance}"
+        return Finding("row_count", Status.NOT_APPLICABLE, said)
     said = (
         f"{len(near)} days of `{source}` have {_percent(min(near))} to {_percent(max(near))} of the rows of the same "
         f"weekdays before, {allowed}{chance}"

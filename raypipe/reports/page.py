@@ -52,6 +52,8 @@ def page(report: IngestReport) -> str:
     return environment.get_template("ingest.html.jinja").render(
         report=report,
         words=_WORDS.get(report.verdict, ""),
+        reasons=[f for f in report.findings if f.status is report.verdict],
+        letters=[(r, list(dict.fromkeys(n for x in r.letters for n in x.values or ()))) for r in report.reasons],
         columns=[(c, _distribution(c), _null_share(c), _range(c)) for c in report.columns],
         panels=_panels(report.history),
     )

@@ -1,4 +1,4 @@
-"""Small pictures as inline SVG: bars of numbers, nothing else. Knows numbers and labels; colours are the page's.
+"""Small pictures as inline SVG: bars of numbers, nothing else. Knows numbers and labels; does not know the page.
 
 Every picture says its content in words (`aria-label`), and each bar in a title that shows when it is pointed at.
 """
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 180.0, 36.0
+# For a reader that does not apply the page's style to pictures, such as mail.
+_FILLS = {"bar": "#7d94b5", "now": "#1f5fbf"}
 
 
 def bars(values: Sequence[float], titles: Sequence[str], label: str, *, last: bool = False) -> Markup:
@@ -34,8 +36,9 @@ def bars(values: Sequence[float], titles: Sequence[str], label: str, *, last: bo
         style = "now" if last and place == len(values) - 1 else "bar"
         drawn.append(
             Markup(
-                '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
-            ).format(style, place * step, _HEIGHT - height, max(step - 1, 0.5), height, title)
+                '<rect class="{}" fill="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title>'
+                "</rect>"
+            ).format(style, _FILLS[style], place * step, _HEIGHT - height, max(step - 1, 0.5), height, title)
         )
     return _picture(drawn, label)
 
@@ -45,8 +48,9 @@ def share(rate: float, label: str) -> Markup:
     width = _WIDTH * min(max(rate, 0.0), 1.0)
     return Markup(
         '<svg class="share" preserveAspectRatio="none" role="img" aria-label="{}" viewBox="0 0 {:.0f} 6">'
-        '<rect class="ground" width="{:.0f}" height="6"/><rect class="bar" width="{:.1f}" height="6"/></svg>'
-    ).format(label, _WIDTH, _WIDTH, width)
+        '<rect class="ground" fill="#dde2e9" width="{:.0f}" height="6"/>'
+        '<rect class="bar" fill="{}" width="{:.1f}" height="6"/></svg>'
+    ).format(label, _WIDTH, _WIDTH, _FILLS["bar"], width)
 
 
 def _picture(drawn: Sequence[Markup], label: str) -> Markup:

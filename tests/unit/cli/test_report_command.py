@@ -1,5 +1,6 @@
 """The page is fetched to where a browser can open it; the newest by default."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,12 @@ def test_a_report_that_does_not_exist_is_said_with_those_that_do(env):
         report("trips", 3, env, open_=False)
     with pytest.raises(ConfigError, match="generation 0 of `weather`: there is none"):
         report("weather", None, env, open_=False)
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(env):
+    message = "Choose another with --port"
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match=message):
+        metrics(port=taken.getsockname()[1], env=env)
 
 
 def test_metrics_are_written_as_one_file_for_a_collector(env, tmp_path):
