@@ -24,7 +24,7 @@ from raypipe.rollout.spec import ReleaseSpec
 from raypipe.spec import Spec, format_duration
 from raypipe.spec_file import load_spec, nearest, read_text
 from raypipe.training.code import CodePackage
-from raypipe.training.search import SearchSpec, trials_of, with_parameters
+from raypipe.training.search import SearchSpec, possible_of, with_parameters
 from raypipe.training.spec import Entrypoint, TabularMlp, TrainingSpec, ValidationSpec
 
 
@@ -155,7 +155,7 @@ def load_environment(name: str) -> EnvironmentSpec:
 
 def _check_search(spec: PipelineSpec, file: Path) -> None:
     """Every trial must be a model that can be built: better said now than after an hour of ingest."""
-    for trial in trials_of(spec.search, spec.training.seed) if spec.search else ():
+    for trial in possible_of(spec.search, spec.training.seed) if spec.search else ():
         try:
             with_parameters(spec.training.model, trial.parameters)
         except ConfigError as error:

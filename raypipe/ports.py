@@ -9,6 +9,7 @@ from typing import Protocol
 
 from raypipe.bundle import Bundle, Lineage
 from raypipe.config import Pipeline
+from raypipe.contracts.backfill import Backfill
 from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.halt import Resolution
 from raypipe.decision import Decision
@@ -83,6 +84,9 @@ class Ingestor(Protocol):
     def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
         """Return what became of each source, by name; first, a halted manifest is let in or skipped by `resolution`."""
 
+    def backfill(self, pipeline: Pipeline, asked: Backfill) -> dict[str, Ingested]:
+        """Return what became of the source whose days were replaced."""
+
 
 class FeatureBuilder(Protocol):
     """Builds point-in-time correct examples."""
@@ -108,9 +112,13 @@ class Trainer(Protocol):
         pipeline: Pipeline,
         examples: Snapshot,
         trials: Sequence[Trial],
+        earlier: Sequence[TrialResult],
         on_trial: Callable[[Trial, int, Mapping[str, float]], None],
     ) -> tuple[TrialResult, ...]:
-        """Return what each of these trials came to; `on_trial` hears of each epoch (from 0)."""
+        """Return what each of these trials came to; `on_trial` hears of each epoch (from 0).
+
+        A sampler that learns gives them their parameters, and learns from what an `earlier` attempt's came to.
+        """
 
     def compare(
         self, pipeline: Pipeline, examples: Snapshot, candidate: Bundle, champion: Bundle, version: str

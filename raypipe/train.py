@@ -101,7 +101,8 @@ def search_best(
             on.registry.record_trial(run_id, digest, result)
 
     missing = [t for t in trials if t.number not in earlier]
-    for result in on.trainer.search(pipeline, examples, missing, on_trial) if missing else ():
+    known = tuple(earlier.values())
+    for result in on.trainer.search(pipeline, examples, missing, known, on_trial) if missing else ():
         if result.trial.number not in earlier:
             earlier[result.trial.number] = result
             on.registry.record_trial(run_id, digest, result)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
+from raypipe.adapters.ingest_unique import Merged
 from raypipe.adapters.lake.catalog import PROFILES, events_table, profiles_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
@@ -94,7 +95,7 @@ class History:
         of: tuple[str, HistorySpec, Contract],
         generation: int,
         profiles: Sequence[GenerationProfile],
-        files: Sequence[WrittenFile] | None,
+        merged: Merged | None,
         at: datetime,
     ) -> Seen:
         """Return what a generation that is not committed yet looks like beside those before it.
@@ -105,8 +106,8 @@ class History:
             The source: its name, the comparisons that the file asks for, and its contract.
         profiles
             Of the parts that it was staged in.
-        files
-            What would be committed, without duplicates; None when another gate refuses it all, and nothing is compared.
+        merged
+            Its files beside the table; None when another gate refuses it all, and nothing is compared.
         at
             Wall time.
         """
@@ -117,12 +118,18 @@ class History:
         seen = Seen(
             at, columns, profile.letters, None if newest is None else datetime.fromtimestamp(newest, UTC), before
         )
-        if files is None or spec == HistorySpec():
+        if merged is None or spec == HistorySpec():
             return seen
-        lake = by_day(events_table(self._store, source, contract).files()) if spec.row_count else {}
-        now = Arrivals(at, by_day(files), {name: c.counts for name, c in columns.items()})
-        past = Past(tuple(g.arrivals for g in before if g.counts.rows), lake)
+        now = Arrivals(at, by_day(merged.files), {name: c.counts for name, c in columns.items()})
+        past = Past(tuple(_kept(g.arrivals, merged) for g in before if g.counts.rows), self._other_rows(merged))
         return replace(seen, findings=compare(spec, contract, source, now, past))
+
+    def _other_rows(self, merged: Merged) -> Mapping[date, int]:
+        """Return the rows of the lake by day that stay beside the generation's own."""
+        table = events_table(self._store, merged.source, merged.contract)
+        removed, own = {f.uri for f in merged.removed}, {f.path for f in merged.files}
+        stay = [f for f in table.files() if f.uri not in removed]
+        return by_day([*stay, *(f for f in merged.added if f.path not in own)])
 
     def keep(self, source: str, stream: str, generation: Generation) -> None:
         """Commit what a generation looked like; again, it changes nothing.
@@ -151,6 +158,14 @@ class History:
         kept = f"profiles/{source}"
         number = self._table.generation(kept) + 1
         self._table.commit([file], app_id=kept, generation=number, positions={stream: generation.number})
+
+
+def _kept(arrivals: Arrivals, merged: Merged) -> Arrivals:
+    """Return what a past generation brought, less the days that are replaced: they are judged anew."""
+    if not merged.replaces:
+        return arrivals
+    days = {day: rows for day, rows in arrivals.days.items() if not merged.replaces.hold(day.isoformat())}
+    return replace(arrivals, days=days)
 
 
 def by_day(files: Sequence[WrittenFile | DataFile]) -> Mapping[date, int]:

@@ -1,4 +1,4 @@
-"""What one worker does against duplicates: find events that are there already, write a file again without them.
+"""What one worker does against duplicates: find events that occur again, write a file again without them.
 
 Knows keys and files; does not know what was staged together, nor who commits. Reads no column but the event's id.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,29 +26,35 @@ _DAYS_ROWS = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Deduplicate:
-    """Event ids to compare: one bucket of those of the table's files and of staged files, in the manifest's order."""
+    """Event ids to compare: one bucket of those of some files, by address and in the order of their precedence.
+
+    Parameters
+    ----------
+    settled
+        How many of the files come first and lose nothing: they are in the table, and were not streamed.
+    """
 
     store: Store
     source: str
-    existing: tuple[str, ...]
-    staged: tuple[str, ...]
+    uris: tuple[str, ...]
+    settled: int
     bucket: int
     buckets: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A staged file and the places of its rows that are duplicates."""
+    """A file and the places of its rows that are duplicates."""
 
     store: Store
     source: str
     contract: Contract
-    path: str
+    file: DataFile
     rows: tuple[int, ...]
 
 
 def comparisons(
-    store: Store, source: str, contract: Contract, staged: Sequence[WrittenFile], existing: Sequence[DataFile]
+    store: Store, source: str, contract: Contract, staged: Sequence[DataFile], existing: Sequence[DataFile]
 ) -> list[Deduplicate]:
     """Return the tasks that together compare every staged event with every other and with the table's.
 
@@ -59,65 +65,52 @@ def comparisons(
     existing
         Files of the table that may hold the same events.
     """
-    groups = [(tuple(staged), tuple(existing))]
+    settled = [f for f in existing if not f.streamed]
+    ranked = [*settled, *staged, *(f for f in existing if f.streamed)]
+    groups = [tuple(ranked)]
     if contract.event_at in contract.key:
         # Equal keys then have equal dates, and dates are directories: days compare apart.
-        groups = _by_days(staged, existing)
+        groups = _by_days(ranked)
+    firm = {f.uri for f in settled}
     tasks = []
-    for ours, theirs in groups:
-        if len(ours) + len(theirs) < 2:
+    for files in groups:
+        first = sum(f.uri in firm for f in files)
+        if len(files) < 2 or first == len(files):
             continue
-        buckets = -(-_rows(ours, theirs) // _BUCKET_ROWS)
-        known, new = tuple(f.uri for f in theirs), tuple(f.path for f in ours)
-        tasks += [Deduplicate(store, source, known, new, bucket, buckets) for bucket in range(buckets)]
+        buckets = -(-sum(f.rows for f in files) // _BUCKET_ROWS)
+        uris = tuple(f.uri for f in files)
+        tasks += [Deduplicate(store, source, uris, first, bucket, buckets) for bucket in range(buckets)]
     return tasks
 
 
-def within_window(
-    window: timedelta | None, staged: Sequence[WrittenFile], existing: Sequence[DataFile]
-) -> list[DataFile]:
-    """Return the files of the table that may hold an event of the deduplication window."""
-    dates = [value for f in staged for name, value in f.partition if name == "event_date" and value]
-    if window is None or not dates:
-        return list(existing)
-    oldest = (date.fromisoformat(min(dates)) - window).isoformat()
-    return [f for f in existing if (dict(f.partition)["event_date"] or oldest) >= oldest]
-
-
-def _by_days(
-    staged: Sequence[WrittenFile], existing: Sequence[DataFile]
-) -> list[tuple[tuple[WrittenFile, ...], tuple[DataFile, ...]]]:
-    groups: list[tuple[list[WrittenFile], list[DataFile]]] = []
+def _by_days(ranked: Sequence[DataFile]) -> list[tuple[DataFile, ...]]:
+    """Return the files in groups of whole days, each in the order of precedence."""
+    undated = [f for f in ranked if not _day(f)]
+    place = {f.uri: n for n, f in enumerate(ranked)}
+    groups: list[list[DataFile]] = []
     rows = 0
-    # Sorting is stable: within a day the manifest's order stays.
-    for day, found in groupby(sorted(staged, key=_day), _day):
-        ours, theirs = list(found), [f for f in existing if _day(f) in (day, "")]
-        added = _rows(ours, theirs)
+    for _, found in groupby(sorted((f for f in ranked if _day(f)), key=_day), _day):
+        files = [*found, *undated]
+        added = sum(f.rows for f in files)
         if not groups or rows + added > _DAYS_ROWS:
-            groups.append(([], []))
+            groups.append([])
             rows = 0
-        groups[-1][0].extend(ours)
-        groups[-1][1].extend(theirs)
+        groups[-1].extend(files)
         rows += added
-    return [(tuple(ours), tuple(dict.fromkeys(theirs))) for ours, theirs in groups]
+    return [tuple(sorted(dict.fromkeys(files), key=lambda f: place[f.uri])) for files in groups]
 
 
-def _rows(ours: Sequence[WrittenFile], theirs: Sequence[DataFile]) -> int:
-    return sum(f.rows for f in ours) + sum(f.rows for f in theirs)
-
-
-def _day(file: WrittenFile | DataFile) -> str:
+def _day(file: DataFile) -> str:
     return dict(file.partition).get("event_date") or ""
 
 
 def deduplicate(task: Deduplicate) -> tuple[str, list[tuple[str, int]]]:
-    """Return the source, and the path and row of each staged event that is already known.
+    """Return the source, and the address and row of each event that a file of higher precedence has, or an earlier row.
 
-    An event of the table wins over a staged one; among staged ones the first of the manifest wins.
+    A settled file's event wins over a staged one, among staged ones the first of the manifest wins, and a streamed one
+    loses to all.
     """
-    root = task.store.lake("events", task.source)
-    uris = [*task.existing, *(f"{root}/{path}" for path in task.staged)]
-    files = [_ids(task, uri) for uri in uris]
+    files = [_ids(task, uri) for uri in task.uris]
     suspects = repeated(np.concatenate([hashes for _, _, hashes in files]))
     found = []
     end = 0
@@ -128,9 +121,8 @@ def deduplicate(task: Deduplicate) -> tuple[str, list[tuple[str, int]]]:
             pl.DataFrame({"file": np.full(len(places), number), "row": rows[places], "event_id": ids.gather(places)})
         )
     alike = pl.concat(found)
-    first = len(task.existing)
-    late = alike.filter(pl.col("event_id").is_first_distinct().not_() & (pl.col("file") >= first))
-    return task.source, [(task.staged[n - first], row) for n, row in late.select("file", "row").iter_rows()]
+    late = alike.filter(pl.col("event_id").is_first_distinct().not_() & (pl.col("file") >= task.settled))
+    return task.source, [(task.uris[n], row) for n, row in late.select("file", "row").iter_rows()]
 
 
 def repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -143,23 +135,23 @@ def repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def id_hashes(rows: pa.Table) -> npt.NDArray[np.uint64]:
-    """Return a hash of each row's `event_id`, the same in every worker."""
-    return pl.Series(rows.column("event_id")).hash().to_numpy()
+def id_hashes(ids: pa.ChunkedArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return a hash of each event id, the same in every worker."""
+    return pl.Series(ids).hash().to_numpy()
 
 
-def without_repeats(rows: pa.Table, hashes: npt.NDArray[np.uint64]) -> pa.Table:
-    """Return the rows whose `event_id` no row before has; `hashes` are theirs."""
+def first_of_each(ids: pa.ChunkedArray[Any], hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_] | None:
+    """Return which event ids no earlier row has; None when that is all of them. `hashes` are theirs."""
     places = np.flatnonzero(repeated(hashes))
     if not len(places):
-        return rows
-    ids = pl.Series(rows.column("event_id"))
-    late = places[ids.gather(places).is_first_distinct().not_().to_numpy()]
+        return None
+    texts = pl.Series(ids)
+    late = places[texts.gather(places).is_first_distinct().not_().to_numpy()]
     if not len(late):
-        return rows
-    keep = np.ones(rows.num_rows, np.bool_)
-    keep[late] = False
-    return rows.filter(pa.array(keep))
+        return None
+    first = np.ones(len(texts), np.bool_)
+    first[late] = False
+    return first
 
 
 def _ids(task: Deduplicate, uri: str) -> tuple[pl.Series, npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
@@ -174,13 +166,13 @@ def _ids(task: Deduplicate, uri: str) -> tuple[pl.Series, npt.NDArray[np.int64],
 
 
 def rewrite(task: Rewrite) -> tuple[str, str, WrittenFile | None]:
-    """Return the source, the path, and a new file without the duplicates; None when no row is left."""
+    """Return the source, the address, and a new file without the duplicates; None when no row is left."""
     table = events_table(task.store, task.source, task.contract)
-    rows = task.store.read_parquet(f"{table.uri}/{task.path}")
+    rows = task.store.read_parquet(task.file.uri)
     keep = np.ones(rows.num_rows, np.bool_)
     keep[list(task.rows)] = False
     kept = rows.filter(pa.array(keep))
-    day = dict(p.split("=", 1) for p in task.path.split("/")[:-1])["event_date"]
     if kept.num_rows == 0:
-        return task.source, task.path, None
-    return task.source, task.path, table.write(kept, (("event_date", day),))
+        return task.source, task.file.uri, None
+    written = table.write(kept, task.file.partition, streamed=task.file.streamed)
+    return task.source, task.file.uri, written

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.adapters.ingest_keys import id_hashes, without_repeats
+from raypipe.adapters.ingest_keys import first_of_each, id_hashes
 from raypipe.adapters.ingest_split import Arrival, Split, numbered, split, unreadable
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.files import WrittenFile
@@ -68,28 +70,35 @@ def stage(task: Stage) -> Staged:
     parts = [_split(task, entry) for entry in task.entries]
     rows = pa.concat_tables(p.accepted for p in parts)
     letters = pa.concat_tables(p.refused for p in parts)
-    hashes = id_hashes(rows)
-    kept = without_repeats(rows, hashes)
+    ids = rows.column("event_id")
+    hashes = id_hashes(ids)
+    accepted = tuple(_by_day(task, rows, first_of_each(ids, hashes)))
     evidence = reduce(GateEvidence.merge, (p.evidence for p in parts), GateEvidence())
     return Staged(
         source=task.source,
         first_position=task.entries[0].position,
-        accepted=tuple(_by_day(task, kept)),
+        accepted=accepted,
         refused=dead_letters_table(task.store).write(letters) if letters.num_rows else None,
-        evidence=evidence.without_duplicates(rows.num_rows - kept.num_rows),
+        evidence=evidence.without_duplicates(rows.num_rows - sum(f.rows for f in accepted)),
         profile=GenerationProfile.of(rows, task.contract, hashes, LetterSample.of(letters)),
     )
 
 
-def _by_day(task: Stage, rows: pa.Table) -> Iterator[WrittenFile]:
+def _by_day(task: Stage, rows: pa.Table, first: npt.NDArray[np.bool_] | None) -> Iterator[WrittenFile]:
+    """Write the first row of each event, a file for each event date; every row is copied once at most."""
     table = events_table(task.store, task.source, task.contract)
-    days = rows.column("event_date")
-    for day in pc.unique(days).sort():
-        yield table.write(rows.filter(pc.equal(days, day)), (("event_date", str(day)),))
+    dates = rows.column("event_date")
+    for day in pc.unique(dates).sort():
+        keep = pc.equal(dates, day)
+        if first is not None:
+            keep = pc.and_(keep, pa.array(first))
+        kept = rows if pc.all(keep).as_py() else rows.filter(keep)
+        if kept.num_rows:
+            yield table.write(kept, (("event_date", str(day)),))
 
 
 def _split(task: Stage, entry: ManifestEntry) -> Split:
-    arrival = Arrival(task.source, task.contract, entry.generation, entry.known_at, entry.etag)
+    arrival = Arrival(task.source, task.contract, entry.generation, entry.known_at, entry.etag, entry.replaces)
     try:
         raw = read_rows(task.store.read(entry.uri), entry.format, uri=entry.uri)
     except (Unreadable, FileNotFoundError) as error:

@@ -1,4 +1,4 @@
-"""Pure functions mapped over tasks on Ray Data: the rows of the dataset are the tasks.
+"""Pure functions mapped over tasks on Ray, a few at a time.
 
 One fused function a task (read, compute, write) costs Ray one scheduling decision and moves no rows through the
 object store. Errors that raypipe raises on purpose come back as values and are raised on the driver as themselves.
@@ -7,12 +7,12 @@ object store. Errors that raypipe raises on purpose come back as values and are 
 from __future__ import annotations
 
 import logging
-import pickle
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import ray
 import ray.data
 
 from raypipe.errors import RaypipeError
@@ -20,9 +20,13 @@ from raypipe.errors import RaypipeError
 T = TypeVar("T")
 R = TypeVar("R")
 
+_AHEAD = 2  # tasks submitted for each that can run: enough that no worker waits for the driver
+
 
 def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1) -> Iterator[R]:
     """Yield the result of each task as it is ready, in no particular order.
+
+    A task whose worker died is run again, three times at most (Ray's own rule).
 
     Parameters
     ----------
@@ -40,28 +44,40 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
     """
     if not tasks:
         return
-    rows = [{"task": pickle.dumps(task)} for task in tasks]
-    quiet(ray.data.DataContext.get_current())
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        partial(_run, function), batch_size=1, batch_format="pyarrow", num_cpus=cpus
-    )
-    for row in dataset.iter_rows():
-        result = pickle.loads(row["result"])
-        if isinstance(result, RaypipeError):
-            raise result
-        yield result
+    # The function travels once, however many tasks there are.
+    shared = ray.put(function)
+    submit: Any = ray.remote(_run).options(num_cpus=cpus, name=_name(function))
+    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    room = max(2, int(resources.get("CPU", 1) / cpus) * _AHEAD)
+    running = [submit.remote(shared, task) for task in tasks[:room]]
+    waiting = iter(tasks[room:])
+    try:
+        while running:
+            (done, *_), running = ray.wait(running, num_returns=1)
+            result: R | RaypipeError = ray.get(done)
+            if isinstance(result, RaypipeError):
+                raise result
+            running += [submit.remote(shared, task) for task in islice(waiting, 1)]
+            yield result
+    finally:
+        for reference in running:
+            ray.cancel(reference)
 
 
 def quiet(context: ray.data.DataContext) -> None:
-    """Leave progress to raypipe's own events."""
+    """Leave Ray Data's progress to raypipe's own events."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
 
-def _run(function: Callable[[T], R], batch: Any) -> pa.Table:
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(getattr(function, "func", function), "__name__", "task"))
+
+
+def _run(function: Callable[[T], R], task: T) -> R | RaypipeError:
+    pa.set_cpu_count(1)
     try:
-        result: R | RaypipeError = function(pickle.loads(batch.column("task")[0].as_py()))
+        return function(task)
     except RaypipeError as error:
-        result = error
-    return pa.table({"result": [pickle.dumps(result)]})
+        return error

@@ -29,7 +29,7 @@ from raypipe.adapters.train_worker import Work, train_share
 from raypipe.errors import RaypipeError
 from raypipe.features.transforms import fit
 from raypipe.training.code import CodePackage
-from raypipe.training.search import SearchSpec, Trial, TrialResult, with_parameters
+from raypipe.training.search import SearchSpec, Trial, TrialResult, possible_of, with_parameters
 from raypipe.training.spec import TrainingSpec
 
 OnTrial = Callable[[Trial, int, Mapping[str, float]], None]
@@ -38,17 +38,17 @@ _TRIAL_CPUS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
-    """Where a trial's reports go: to whoever follows the search, with the trial's number, and to Tune."""
+class Named:
+    """Where a trial's reports go: to whoever follows the search, with the trial, and to Tune."""
 
     queue: Queue
-    number: int
+    trial: Trial
     to_tune: Queue
 
     def put(self, report: tuple[int, Mapping[str, float]]) -> None:
         """Pass on (epoch, metrics); fails once Tune has ended the trial."""
         self.to_tune.put(report)
-        self.queue.put((self.number, *report))
+        self.queue.put((self.trial, *report))
 
 
 def search(
@@ -57,6 +57,7 @@ def search(
     spec: SearchSpec,
     trials: Sequence[Trial],
     *,
+    earlier: Sequence[TrialResult] = (),
     time_zone: str = "UTC",
     code: CodePackage | None = None,
     on_trial: OnTrial,
@@ -65,6 +66,8 @@ def search(
 
     Parameters
     ----------
+    earlier
+        What an earlier attempt's trials came to: a sampler that learns knows them.
     on_trial
         Hears of each trial's epochs (from 0) and their metrics while the search runs.
 
@@ -79,38 +82,34 @@ def search(
     transforms = fit(profile, rows.columns, time_zone)
     matrices = matrices_of(rows, inner, transforms)
     held_out = ray.put(held_out_of(rows, inner, outer, transforms))
-    found = Reports(trials, on_trial)
+    found = Reports(on_trial)
     queue = Queue(actor_options={"num_cpus": 0})
     work = Work(training.model, len(transforms.inputs), training.seed, code, queue, held_out)
     with ThreadPoolExecutor(1) as pool:
         listening = pool.submit(found.listen, queue)
         try:
-            errors = _run_trials(trials, spec, training, work, matrices, rows.store, queue)
+            ended = _run_trials(trials, earlier, spec, training, work, matrices, rows.store, queue)
         finally:
             queue.put(None)
     listening.result()
     queue.shutdown()
-    return _results(trials, training, found.by_number, errors)
+    return _results(trials, training, found.by_number, ended)
 
 
 def _run_trials(
     trials: Sequence[Trial],
+    earlier: Sequence[TrialResult],
     spec: SearchSpec,
     training: TrainingSpec,
     work: Work,
     matrices: ray.data.Dataset,
     store: Store,
     reports: Queue,
-) -> dict[int, str]:
-    """Return why trials failed, by number; those that ran have reported (number, epoch, metrics)."""
+) -> dict[int, tuple[Trial, str | None]]:
+    """Return trials that Tune began, by number, and why they failed; they have reported (trial, epoch, metrics)."""
     filesystem, path = store.filesystem(store.lake("checkpoints"))
-    models = {t.number: with_parameters(training.model, t.parameters) for t in trials}
-    options = {"work": work, "models": models, "training": training, "matrices": matrices, "reports": reports}
-    # None is Tune's own first-in, first-out.
-    scheduler: Any = None
-    if spec.scheduler == "asha":
-        epochs = max(m.epochs for m in models.values())
-        scheduler = ASHAScheduler(max_t=max(2, epochs), grace_period=max(1, epochs // 4), reduction_factor=3)
+    options = {"work": work, "training": training, "matrices": matrices, "reports": reports}
+    space, sampler = _sampler(trials, earlier, spec, training.seed)
     # Workers wait at each report until the controller looks; at its default of 2 s a short trial mostly waits.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
     # Progress is told by raypipe's own events; the newer output prints its own in spite of `verbose=0`.
@@ -118,11 +117,13 @@ def _run_trials(
     trainable = tune.with_resources(tune.with_parameters(_TrainedTrial, **options), {"CPU": _TRIAL_CPUS})
     tuner = tune.Tuner(
         trainable,
-        param_space={"number": tune.grid_search([t.number for t in trials])},
+        param_space=space,
         tune_config=tune.TuneConfig(
             metric=spec.metric,
             mode=spec.better,
-            scheduler=scheduler,
+            scheduler=_scheduler(spec, training),
+            search_alg=sampler,
+            num_samples=len(trials) if sampler else 1,
             max_concurrent_trials=spec.concurrent,
             reuse_actors=True,
             time_budget_s=spec.budget.total_seconds(),
@@ -137,17 +138,37 @@ def _run_trials(
         ),
     )
     grid: Any = tuner.fit()
-    return {r.config["number"]: str(r.error) for r in grid if r.error and r.config}
+    begun = [(Trial(**r.config["trial"]), r.error) for r in grid if r.config]
+    return {trial.number: (trial, str(error) if error else None) for trial, error in begun}
+
+
+def _sampler(trials: Sequence[Trial], earlier: Sequence[TrialResult], spec: SearchSpec, seed: int) -> tuple[Any, Any]:
+    """Return Tune's space and search algorithm; None is its own, which tries all that the space lists."""
+    if spec.sampler == "random":
+        listed = [{"number": t.number, "parameters": dict(t.parameters)} for t in trials]
+        return {"trial": tune.grid_search(listed)}, None
+    from raypipe.adapters.search_optuna import Proposals  # noqa: PLC0415 an extra
+
+    return {}, Proposals(spec, seed, trials, earlier)
+
+
+def _scheduler(spec: SearchSpec, training: TrainingSpec) -> ASHAScheduler | None:
+    """Return what stops hopeless trials; None is Tune's own first-in, first-out."""
+    if spec.scheduler == "none":
+        return None
+    epochs = max(with_parameters(training.model, t.parameters).epochs for t in possible_of(spec, training.seed))
+    return ASHAScheduler(max_t=max(2, epochs), grace_period=max(1, epochs // 4), reduction_factor=3)
 
 
 def _results(
     trials: Sequence[Trial],
     training: TrainingSpec,
     reported: Mapping[int, Sequence[Mapping[str, float]]],
-    errors: Mapping[int, str],
+    ended: Mapping[int, tuple[Trial, str | None]],
 ) -> tuple[TrialResult, ...]:
-    epochs = {t.number: with_parameters(training.model, t.parameters).epochs for t in trials}
-    results = tuple(_result(t, epochs[t.number], reported.get(t.number, ()), errors.get(t.number)) for t in trials)
+    # Tune does not know a trial that the budget ended before it began.
+    known = [ended.get(t.number, (t, None)) for t in trials]
+    results = tuple(_result(t, training, reported.get(t.number, ()), error) for t, error in known)
     if results and all(r.outcome == "failed" for r in results):
         raise RaypipeError(
             f"all {len(results)} trials of the search failed, the first with: {results[0].reason[-500:]}: correct "
@@ -164,7 +185,7 @@ class _TrainedTrial(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], **given: Any) -> None:
-        """Begin the trial that `config` numbers, with what is the same for all."""
+        """Begin the trial that `config` holds, with what is the same for all."""
         self._given = given
         self._begin(config)
 
@@ -194,14 +215,14 @@ class _TrainedTrial(tune.Trainable):
         self._thread.join()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        number, work = config["number"], self._given["work"]
-        model = self._given["models"][number]
+        trial, work, training = Trial(**config["trial"]), self._given["work"], self._given["training"]
+        model = with_parameters(training.model, trial.parameters)
         self._queue = Queue(actor_options={"num_cpus": 0})
         self._error: Exception | None = None
         self._epochs = model.epochs
-        work = replace(work, model=model, progress=Numbered(self._given["reports"], number, self._queue))
-        name = f"trial-{number}-{time.time_ns()}"
-        trainer = _trainer(work, self._given["training"], self._given["matrices"], name, str(self.logdir))
+        work = replace(work, model=model, progress=Named(self._given["reports"], trial, self._queue))
+        name = f"trial-{trial.number}-{time.time_ns()}"
+        trainer = _trainer(work, training, self._given["matrices"], name, str(self.logdir))
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
         self._thread.start()
 
@@ -228,27 +249,29 @@ def _trainer(work: Work, training: TrainingSpec, matrices: ray.data.Dataset, nam
     )
 
 
-def _result(trial: Trial, epochs: int, reported: Sequence[Mapping[str, float]], error: str | None) -> TrialResult:
+def _result(
+    trial: Trial, training: TrainingSpec, reported: Sequence[Mapping[str, float]], error: str | None
+) -> TrialResult:
     if error is not None:
         return TrialResult(trial, "failed", tuple(reported), error.strip().splitlines()[-1])
     if not reported:
         return TrialResult(trial, "failed", (), "it reported nothing before the search's budget ended")
+    epochs = with_parameters(training.model, trial.parameters).epochs
     return TrialResult(trial, "finished" if len(reported) >= epochs else "stopped", tuple(reported))
 
 
 class Reports:
     """What trials have reported, in order of epochs, and passed on to whoever listens."""
 
-    def __init__(self, trials: Sequence[Trial], on_trial: OnTrial) -> None:
+    def __init__(self, on_trial: OnTrial) -> None:
         self.by_number: dict[int, list[Mapping[str, float]]] = defaultdict(list)
-        self._trials = {t.number: t for t in trials}
         self._on_trial = on_trial
 
     def listen(self, queue: Queue) -> None:
         """Take reports until None comes."""
         while (report := queue.get()) is not None:
-            number, epoch, metrics = report
+            trial, epoch, metrics = report
             # An epoch comes twice when its worker died and was started again.
-            del self.by_number[number][epoch:]
-            self.by_number[number].append(metrics)
-            self._on_trial(self._trials[number], epoch, metrics)
+            del self.by_number[trial.number][epoch:]
+            self.by_number[trial.number].append(metrics)
+            self._on_trial(trial, epoch, metrics)

@@ -139,7 +139,12 @@ class RayTrainer:
         return replace(bundle, profile=bundle.profile.merge(found.scores)), dict(found.metrics)
 
     def search(
-        self, pipeline: Pipeline, examples: Snapshot, trials: Sequence[Trial], on_trial: OnTrial
+        self,
+        pipeline: Pipeline,
+        examples: Snapshot,
+        trials: Sequence[Trial],
+        earlier: Sequence[TrialResult],
+        on_trial: OnTrial,
     ) -> tuple[TrialResult, ...]:
         """Return what each of these trials came to, compared on the latest of the training rows.
 
@@ -158,6 +163,7 @@ class RayTrainer:
             spec.training,
             spec.search,
             trials,
+            earlier=earlier,
             time_zone=spec.features.time_zone,
             code=pipeline.code,
             on_trial=on_trial,

@@ -16,6 +16,7 @@ from raypipe.config import Pipeline, load
 from raypipe.environment import Endpoints, endpoints, home
 from raypipe.pipeline import RunResult
 from raypipe.ports import Ingested
+from raypipe.training.search import require_sampler
 
 app = typer.Typer()
 
@@ -41,6 +42,8 @@ def execute(config: Path, env: str | None, overrides: list[str]) -> int:
         Name or file of an environment; None means the one that is up at this home, else `local`.
     """
     pipeline = load(config, overrides)
+    if pipeline.spec.search:
+        require_sampler(pipeline.spec.search)
     from raypipe.local.health import require
     from raypipe.local.state import environment_in_force
     from raypipe.pipeline import run as run_pipeline

@@ -21,6 +21,7 @@ from raypipe.errors import ConfigError
 from raypipe.verdict import Finding, Status, Verdict
 
 ACCEPT, HALT, ACCEPT_HALTED, REJECT_HALTED = "accept", "halt", "accept_halted", "reject_halted"
+BACKFILL = "backfill"
 """What an ingestion stream decides."""
 
 
@@ -100,13 +101,11 @@ def manifest_of(decision: Decision) -> int:
     return int(json.loads(decision.evidence)["manifest"])
 
 
-def counts_of(evidence: object) -> GateEvidence:
+def counts_of(evidence: Mapping[str, object]) -> GateEvidence:
     """Return the gate's counts from the evidence of a decision, or the metadata of a commit."""
-    if not isinstance(evidence, Mapping):
-        raise TypeError(f"the recorded counts are {evidence!r}, expected a mapping")
     pairs = ("by_reason", "warned")
     plain = {f.name: evidence[f.name] for f in fields(GateEvidence) if f.name in evidence and f.name not in pairs}
-    named = {n: tuple((str(r), int(k)) for r, k in evidence.get(n, ())) for n in pairs}
+    named = {n: tuple((str(r), int(k)) for r, k in evidence.get(n, ())) for n in pairs}  # type: ignore[attr-defined]
     return GateEvidence(**plain, **named)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,7 @@
-"""Hyperparameters to try: a space in the user's file, drawn from with a seed. Knows specs; trains nothing.
+"""Hyperparameters to try: a space in the user's file, and who proposes from it. Knows specs; trains nothing.
 
-Every trial is known beforehand, by number: run again after a kill, trial 3 is the same trial 3.
+Random trials are known beforehand, by number: run again after a kill, trial 3 is the same trial 3. Of those that Optuna
+proposes only the numbers are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -47,6 +49,11 @@ class Draw(Spec):
             raise ValueError(f"log_uniform needs bounds above zero, and the lower one is {self.log_uniform[0]:g}")
         return self
 
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """Every choice, or both bounds."""
+        return self.choice or self.uniform or self.log_uniform or self.int_uniform or ()
+
     def draw(self, source: random.Random) -> Value:
         """Return one value."""
         if self.choice:
@@ -70,6 +77,8 @@ class SearchSpec(Spec):
     trials: int = Field(default=8, ge=1)
     concurrent: int = Field(default=2, ge=1)
     """Trials at the same time."""
+    sampler: Literal["random", "optuna"] = "random"
+    """Who proposes trials: draws from the seed, or Optuna's TPE, which learns from those before (Bergstra, 2011)."""
     scheduler: Literal["asha", "none"] = "asha"
     """Whether hopeless trials are stopped early (Li et al., MLSys 2020)."""
     metric: Literal["auc", "log_loss", "brier"] = "auc"
@@ -87,7 +96,7 @@ class SearchSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One set of hyperparameters to try, by number from 1."""
+    """One set of hyperparameters to try, by number from 1; empty until a sampler that learns has proposed it."""
 
     number: int
     parameters: Mapping[str, Value]
@@ -120,12 +129,45 @@ class TrialResult:
 
 
 def trials_of(spec: SearchSpec, seed: int) -> tuple[Trial, ...]:
-    """Return every trial of the search; the same spec and seed give the same."""
+    """Return every trial of the search; the same spec and seed give the same.
+
+    With `optuna` they have no parameters yet: they are proposed while the search runs.
+    """
+    if spec.sampler == "optuna":
+        return tuple(Trial(number, {}) for number in range(1, spec.trials + 1))
     source = random.Random(seed)
     return tuple(
         Trial(number, {name: draw.draw(source) for name, draw in sorted(spec.space.items())})
         for number in range(1, spec.trials + 1)
     )
+
+
+def possible_of(spec: SearchSpec, seed: int) -> tuple[Trial, ...]:
+    """Return trials that stand for all that may be tried: every draw, or for `optuna` the ends of the space.
+
+    At an end one hyperparameter has a bound or one of its choices, and each other its first: corners are too many.
+    """
+    if spec.sampler == "random":
+        return trials_of(spec, seed)
+    first = {name: draw.ends[0] for name, draw in sorted(spec.space.items())}
+    ends = [first | {name: end} for name, draw in sorted(spec.space.items()) for end in draw.ends]
+    return tuple(Trial(number, parameters) for number, parameters in enumerate(ends, start=1))
+
+
+def require_sampler(spec: SearchSpec) -> None:
+    """Return when the search's sampler is installed.
+
+    Raises
+    ------
+    ConfigError
+        When it is not.
+    """
+    if spec.sampler == "optuna" and find_spec("optuna") is None:
+        raise ConfigError(
+            "`search.sampler` is optuna, and there is no package `optuna` here: run `pip install 'raypipe[optuna]'`, "
+            "or set `search.sampler: random`",
+            key="search.sampler",
+        )
 
 
 def with_parameters(model: ModelSpec, parameters: Mapping[str, Value]) -> ModelSpec:

@@ -5,15 +5,23 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from raypipe.adapters.ingest_history import History
+from raypipe.adapters.ingest_manifest import OpenManifests
 from raypipe.adapters.ingest_ray import RayIngestor
+from raypipe.adapters.ingest_split import Arrival, numbered, split
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.lake.tables import LakeTable
 from raypipe.config import load
+from raypipe.contracts.backfill import Backfill, Days
+from raypipe.contracts.contract import TIMESTAMP
 from raypipe.contracts.halt import Resolution
+from raypipe.contracts.rows import RawRows
 from raypipe.environment import StoreAddress
 from raypipe.errors import ConfigError, ContractError, RaypipeError
 from raypipe.reports.ingest import IngestReport
@@ -78,8 +86,37 @@ class World:
     def ingest(self, resolution=None):
         return RayIngestor(self.store, lambda: datetime.now(UTC)).ingest(self.pipeline, resolution)["trips"]
 
+    def backfill(self, days, *rows, reason="the source corrected them"):
+        corrected = self.root / "corrected"
+        corrected.mkdir(exist_ok=True)
+        landing, self.landing = self.landing, corrected
+        self.land("fixed", *rows)
+        self.landing = landing
+        asked = Backfill("trips", Days.parse(days), str(corrected), "ann", reason)
+        return RayIngestor(self.store, lambda: datetime.now(UTC)).backfill(self.pipeline, asked)["trips"]
+
     def resolve(self, generation, *, accept):
         return self.ingest(Resolution("trips", generation, accept, "ann", "looked at it"))
+
+    def stream(self, *rows, turn=None):
+        """Commit rows as a stream would, under its own application id."""
+        at = [datetime(2020, 1, day, tzinfo=UTC) for _, day, _ in rows]
+        plain = pa.table(
+            {"trip": [r[0] for r in rows], "at": pa.array(at, TIMESTAMP), "minutes": [float(r[2]) for r in rows]}
+        )
+        contract = self.pipeline.contracts["trips"]
+        arrival = Arrival("trips", contract, self.table.generation("stream/trips") + 1, datetime.now(UTC))
+        ready = split(RawRows.of(plain), arrival, numbered("kafka://trips/0"))
+        days = sorted(set(ready.accepted["event_date"].to_pylist()))
+        files = [
+            self.table.write(
+                ready.accepted.filter(pc.equal(ready.accepted["event_date"], d)),
+                (("event_date", str(d)),),
+                streamed=True,
+            )
+            for d in days
+        ]
+        self.table.commit(files, app_id="stream/trips", generation=arrival.generation, turn=self.table.turn())
 
     def counts(self, found=None):
         e = (found or self.ingest()).evidence
@@ -107,6 +144,113 @@ def test_of_equal_events_the_first_of_the_manifest_stays_and_the_tables_own_befo
     assert world.counts() == (2, 1, 0, 1)
     assert world.trips() == [("t1", 10), ("t2", 20), ("t3", 30), ("t4", 40)]
     assert world.decisions() == ["accept", "accept"]
+
+
+def test_rows_of_objects_replace_streamed_rows_of_the_same_event_and_no_others(world):
+    world.land("a", ("t1", 1, 10))
+    world.ingest()
+    world.stream(("t2", 1, 20), ("t3", 1, 30), ("t4", 2, 40))
+    world.land("b", ("t1", 1, 11), ("t3", 1, 31), ("t5", 1, 50))
+    version = world.table.snapshot().version
+    assert world.counts() == (3, 2, 0, 1)
+    assert world.trips() == [("t1", 10), ("t2", 20), ("t3", 31), ("t4", 40), ("t5", 50)]
+    assert world.table.snapshot().version == version + 1, "in one step"
+    assert world.table.metadata("ingest/trips")["superseded"] == 1
+
+
+def test_what_is_streamed_while_objects_are_compared_is_compared_too(world, monkeypatch):
+    world.stream(("t1", 1, 10), ("t2", 1, 20))
+    world.land("a", ("t1", 1, 11), ("t3", 1, 30), ("t4", 1, 40))
+    late = iter([[("t3", 1, 31), ("t6", 1, 60)], [("t4", 2, 41)]])
+    commit = LakeTable.commit
+
+    def raced(table, files, *, app_id, **options):
+        if app_id == "ingest/trips" and table.name == "events/trips" and (rows := next(late, None)):
+            with monkeypatch.context() as patch:
+                patch.setattr(LakeTable, "commit", commit)
+                world.stream(*rows)
+        commit(table, files, app_id=app_id, **options)
+
+    monkeypatch.setattr(LakeTable, "commit", raced)
+    assert world.counts() == (3, 3, 0, 0)
+    assert world.trips() == [("t1", 11), ("t2", 20), ("t3", 30), ("t4", 40), ("t6", 60)]
+
+
+def test_a_streamed_file_that_was_compacted_meanwhile_gives_way_all_the_same(world, monkeypatch):
+    world.stream(("t1", 1, 10), ("t2", 1, 20))
+    world.stream(("t3", 1, 30))
+    world.land("a", ("t1", 1, 11))
+    commit = LakeTable.commit
+
+    def compacted(table, files, *, app_id, **options):
+        if app_id == "ingest/trips" and table.name == "events/trips" and table.generation("compact/trips") == 0:
+            old = table.files()
+            rows = pa.concat_tables(table.store.read_parquet(f.uri) for f in old)
+            one = table.write(rows, old[0].partition, streamed=True)
+            commit(table, [one], app_id="compact/trips", generation=1, turn=table.turn(), removed=old)
+        commit(table, files, app_id=app_id, **options)
+
+    monkeypatch.setattr(LakeTable, "commit", compacted)
+    world.ingest()
+    assert world.trips() == [("t1", 11), ("t2", 20), ("t3", 30)]
+
+
+def test_a_backfill_replaces_the_rows_of_its_days_in_one_step_and_no_others(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20), ("t3", 3, 30))
+    world.ingest()
+    world.stream(("t4", 2, 40), ("t5", 3, 50))
+    version = world.table.snapshot().version
+    found = world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21), ("t6", 2, 60), ("t2", 2, 22), ("t1", 2, 11))
+    assert world.counts(found) == (4, 2, 0, 2), "t2 twice, and t1 is on a day that stays"
+    assert world.trips() == [("t1", 10), ("t2", 21), ("t3", 30), ("t5", 50), ("t6", 60)]
+    assert world.table.snapshot().version == version + 1
+    assert world.decisions() == ["accept", "backfill", "accept"]
+    said = Decisions(world.store).stream("ingest/trips")[1]
+    assert (said.who, said.why.rpartition(": ")[2]) == ("ann", "the source corrected them")
+
+
+def test_a_backfill_repeated_gives_the_same_rows(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    for _ in range(2):
+        world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21))
+        assert world.trips() == [("t1", 10), ("t2", 21)]
+
+
+def test_a_row_of_another_day_does_not_enter_by_a_backfill(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    found = world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21), ("t9", 3, 90))
+    assert world.counts(found) == (2, 1, 1, 0)
+    assert found.evidence.by_reason == (("backfill(at)", 1),)
+    assert world.trips() == [("t1", 10), ("t2", 21)]
+    (letter,) = dead_letters_table(world.store).read().to_pylist()
+    assert (letter["reasons"], json.loads(letter["raw"])["trip"]) == (["backfill(at)"], "t9")
+
+
+def test_a_backfill_that_was_killed_is_finished_by_the_same_command_or_by_the_next_ingest(world, monkeypatch):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    for finish in (lambda: world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21)), world.ingest):
+        with monkeypatch.context() as patch:
+            patch.setattr(RayIngestor, "_stage_all", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21))
+        with pytest.raises(ConfigError, match="has an open manifest"):
+            world.backfill("2020-01-01..2020-01-03", ("t2", 2, 21))
+        finish()
+        assert world.trips() == [("t1", 10), ("t2", 21)]
+    assert world.decisions() == ["accept", "backfill", "accept", "backfill", "accept"]
+
+
+def test_a_backfill_that_the_gate_halts_replaces_nothing_until_it_is_let_in(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    rows = ("t2", 2, 21), ("t3", 2, -1), ("t4", 2, -1)
+    assert world.backfill("2020-01-02..2020-01-03", *rows).verdict.status is Status.HALTED
+    assert world.trips() == [("t1", 10), ("t2", 20)]
+    world.resolve(2, accept=True)
+    assert world.trips() == [("t1", 10), ("t2", 21)]
 
 
 def test_nothing_new_commits_nothing(world):
@@ -186,7 +330,7 @@ def test_a_resolution_whose_run_was_killed_is_carried_out_by_the_next(world, mon
     world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
     world.ingest()
     with monkeypatch.context() as patch:
-        patch.setattr(RayIngestor, "_opened", lambda *_: 1 / 0)
+        patch.setattr(OpenManifests, "opened", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             world.resolve(1, accept=accept)
     world.ingest()
@@ -214,7 +358,7 @@ def test_an_object_without_a_row_is_insufficient_once_and_blocks_nothing_later(w
 def test_a_decision_that_a_killed_run_did_not_record_is_recorded_by_the_next(world, monkeypatch):
     world.land("a", ("t1", 1, 10))
     with monkeypatch.context() as patch:
-        patch.setattr(RayIngestor, "_record", lambda *_: None)
+        patch.setattr(OpenManifests, "record", lambda *_: None)
         world.ingest()
     assert world.decisions() == []
     world.ingest()

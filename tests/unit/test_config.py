@@ -131,6 +131,18 @@ def test_a_column_that_is_compared_with_its_past_is_one_of_the_contract(write):
         load(write(PIPELINE.replace("features:", history, 1)))
 
 
+@pytest.mark.parametrize("sampler", ["random", "optuna"])
+def test_a_search_that_could_try_a_model_that_cannot_be_built_is_refused(write, sampler):
+    def search(dropout):
+        return [f"search={{sampler: {sampler}, space: {{depth: {{int_uniform: [0, 2]}}, dropout: {dropout}}}}}"]
+
+    file = write()
+    load(file, search("{uniform: [0.0, 0.5]}"))
+    text = refusal(file, search("{choice: [0.2, 1.5]}"))
+    assert text.startswith(f"{file}: `search.space` gives {{")
+    assert "'dropout': 1.5" in text
+
+
 def test_an_override_is_checked_like_the_file(write):
     assert "unknown key `sede`: did you mean `seed`?" in refusal(write(), ["training.sede=8"])
     assert "write KEY=VALUE" in refusal(write(), ["training.seed"])

@@ -10,7 +10,7 @@ from raypipe.config import Pipeline
 from raypipe.errors import RaypipeError
 from raypipe.ports import ModelVersion, Trained
 from raypipe.train import train_candidate
-from raypipe.training.search import SearchSpec, TrialResult
+from raypipe.training.search import SearchSpec, Trial, TrialResult
 from raypipe.training.spec import TabularMlp, TrainingSpec
 
 
@@ -40,6 +40,7 @@ class World:
     trained: list = field(default_factory=list)
     finished_: dict = field(default_factory=dict)
     champion_: object = None
+    known: list = field(default_factory=list)
     die_after: int = 99
     fail: bool = False
 
@@ -65,9 +66,11 @@ class World:
     def champion(self, name):
         return self.champion_
 
-    def search(self, pipeline, examples, trials, on_trial):
+    def search(self, pipeline, examples, trials, earlier, on_trial):
         results = []
-        for trial in trials:
+        self.known = [r.trial for r in earlier]
+        for number, parameters in ((t.number, t.parameters) for t in trials):
+            trial = Trial(number, parameters or {"width": 10 * number})
             if len(self.tried) == self.die_after:
                 raise Killed
             self.tried.append(trial.number)
@@ -124,6 +127,17 @@ def test_a_search_that_was_killed_does_not_repeat_what_has_finished(world):
     train_candidate(pipeline(), ("examples",), world.on())
     assert world.tried == [1, 2, 3]
     assert [m.width for m in world.trained] == [widest(world)]
+
+
+def test_what_a_killed_search_had_proposed_is_told_to_the_next_and_keeps_its_parameters(world):
+    world.die_after = 2
+    with pytest.raises(Killed):
+        train_candidate(pipeline(sampler="optuna"), ("examples",), world.on())
+    world.die_after = 99
+    trained = train_candidate(pipeline(sampler="optuna"), ("examples",), world.on())
+    assert world.known == [Trial(1, {"width": 10}), Trial(2, {"width": 20})]
+    assert [t.trial for t in trained.trials] == [*world.known, Trial(3, {"width": 30})]
+    assert [m.width for m in world.trained] == [30]
 
 
 def test_a_retraining_reuses_the_champions_hyperparameters_unless_the_file_says_otherwise(world):

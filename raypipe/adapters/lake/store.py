@@ -7,6 +7,7 @@ A `Store` is picklable and holds no secret: workers read the secrets it names wh
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,18 +170,20 @@ class Store:
         with self._translated(uri):
             return pq.read_table(path, columns=wanted, filesystem=filesystem, partitioning=None)
 
-    def write(self, uri: str, data: bytes) -> None:
+    def write(self, uri: str, data: bytes | pa.Buffer) -> None:
         """Put the object; afterwards it exists whole."""
         if not uri.startswith("s3://"):
             path = Path(uri)
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.{hashlib.sha256(data).hexdigest()[:12]}")
-            partial.write_bytes(data)
+            partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+            with partial.open("wb") as file:
+                file.write(memoryview(data))
             partial.replace(path)
             return
         bucket, key = split_s3(uri)
         with self._translated(uri):
-            self._s3.put_object(Bucket=bucket, Key=key, Body=data)
+            body = data if isinstance(data, bytes) else data.to_pybytes()
+            self._s3.put_object(Bucket=bucket, Key=key, Body=body)
 
     def exists(self, uri: str) -> bool:
         """Return whether the object exists."""

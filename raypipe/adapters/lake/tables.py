@@ -20,19 +20,19 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile, parquet_bytes
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
 from raypipe.errors import ContractError, GenerationMoved, Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
-_TURN = "turn"
+TURN = "turn"
+"""Application id of the turns of a table."""
 # Each further attempt means that another writer of the same table came between.
 _ATTEMPTS = 10
 
@@ -66,7 +66,7 @@ class LakeTable:
 
     def turn(self) -> int:
         """Return how many commits of this table took its turn; for `commit`, read before the rows are compared."""
-        return self.generation(_TURN)
+        return self.generation(TURN)
 
     def commit(
         self,
@@ -103,7 +103,7 @@ class LakeTable:
         table = self._open() or self._create()
         if not overwrite:
             self._refuse_other_columns(table)
-        expected = {app_id: generation - 1} | ({} if turn is None else {_TURN: turn})
+        expected = {app_id: generation - 1} | ({} if turn is None else {TURN: turn})
         self._refuse_moved(table, expected)
         properties = CommitProperties(
             custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
@@ -155,18 +155,17 @@ class LakeTable:
         """Write `rows` as one file and commit it; for small tables written by the driver."""
         self.commit([self.write(rows)], app_id=app_id, generation=generation, metadata=metadata)
 
-    def write(self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = ()) -> WrittenFile:
+    def write(
+        self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = (), *, streamed: bool = False
+    ) -> WrittenFile:
         """Write `rows` as one Parquet file that no reader sees yet, and describe it.
 
         Names are never reused, so an attempt that died leaves files that only a vacuum finds.
         """
-        directory = "/".join(f"{k}={v}" for k, v in partition)
-        path = f"{directory}/{uuid.uuid4().hex}.parquet" if directory else f"{uuid.uuid4().hex}.parquet"
-        columns = [f.name for f in self.schema if f.name not in self.partition_by]
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows.select(columns), sink, compression="zstd")
-        data = sink.getvalue()
-        self.store.write(f"{self.uri}/{path}", data.to_pybytes())
+        name = f"{STREAMED if streamed else ''}{uuid.uuid4().hex}.parquet"
+        path = "/".join([*(f"{k}={v}" for k, v in partition), name])
+        data = parquet_bytes(rows.select([f.name for f in self.schema if f.name not in self.partition_by]))
+        self.store.write(f"{self.uri}/{path}", data)
         return WrittenFile(path, rows.num_rows, data.size, partition)
 
     def metadata(self, app_id: str) -> dict[str, object] | None:

@@ -41,10 +41,12 @@ def test_a_trial_of_many_epochs_is_read_back_with_their_number_and_its_score(uri
     registry = MlflowRegistry(uri)
     registry.record_trial(parent, "long", TrialResult(TRIALS[0], "finished", EPOCHS))
     registry.record_trial(parent, "long", TrialResult(TRIALS[1], "failed", (), "no memory"))
-    first, second = registry.trials("m", "long")
+    registry.record_trial(parent, "long", TrialResult(Trial(3, {}), "failed", (), "never proposed"))
+    first, second, third = registry.trials("m", "long")
     assert (first.trial, first.outcome, len(first.epochs)) == (TRIALS[0], "finished", 300)
     assert first.score("auc") == EPOCHS[-1]["auc"]
     assert second == TrialResult(TRIALS[1], "failed", (), "no memory")
+    assert third.trial == Trial(3, {})
 
 
 def test_a_trial_whose_tag_is_cut_off_has_not_run(uri: str, parent: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from raypipe.cli import COMMANDS, build, report_errors
+from raypipe.cli.run import execute
 from raypipe.errors import ConfigError
 
 
@@ -42,3 +44,11 @@ def test_help_needs_no_library_and_names_every_command():
 def test_a_command_that_is_asked_for_is_the_real_one(name: str):
     found = [c for c in build([name]).registered_commands if (c.name or c.callback.__name__) == name]
     assert [c.callback.__module__ for c in found] == ["raypipe.cli.platform"]
+
+
+def test_a_sampler_that_is_not_installed_is_said_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("RAYPIPE_HOME", str(tmp_path))
+    monkeypatch.setattr("raypipe.training.search.find_spec", lambda name: None)
+    flights = Path(__file__).parents[3] / "configs/flights/pipeline.yaml"
+    with pytest.raises(ConfigError, match=r"no package `optuna` here: run `pip install 'raypipe\[optuna\]'`"):
+        execute(flights, None, ["search.sampler=optuna"])

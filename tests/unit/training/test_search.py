@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raypipe.errors import ConfigError
-from raypipe.training.search import SearchSpec, Trial, TrialResult, best_of, trials_of, with_parameters
+from raypipe.training.search import SearchSpec, Trial, TrialResult, best_of, possible_of, trials_of, with_parameters
 from raypipe.training.spec import TabularMlp
 
 SPACE = {
@@ -42,6 +42,23 @@ def test_a_logarithmic_draw_is_as_likely_in_each_decade():
     spec = SearchSpec.model_validate({"space": {"learning_rate": SPACE["learning_rate"]}, "trials": 4000})
     low = sum(t.parameters["learning_rate"] < 1e-3 for t in trials_of(spec, 1)) / 4000
     assert abs(low - 0.5) < 4 * math.sqrt(0.25 / 4000)
+
+
+def test_of_what_optuna_proposes_only_the_numbers_are_known_beforehand():
+    trials = trials_of(SPEC.model_copy(update={"sampler": "optuna"}), 7)
+    assert trials == tuple(Trial(number, {}) for number in range(1, 21))
+
+
+def test_what_may_be_tried_is_every_draw_or_every_end_of_the_space():
+    assert possible_of(SPEC, 7) == trials_of(SPEC, 7)
+    ends = [t.parameters for t in possible_of(SPEC.model_copy(update={"sampler": "optuna"}), 7)]
+    assert all(set(e) == set(SPACE) for e in ends)
+    assert {name: {e[name] for e in ends} for name in SPACE} == {
+        "learning_rate": {1e-4, 1e-2},
+        "width": {64, 128},
+        "depth": {1, 3},
+        "dropout": {0.0, 0.3},
+    }
 
 
 @pytest.mark.parametrize(
