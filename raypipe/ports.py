@@ -244,34 +244,6 @@ class Jobs(Protocol):
         """Start a retraining under this id, with these changes; one that is known already is not started twice."""
 
 
-class MonitorPorts(Protocol):
-    """What the monitor acts on."""
-
-    @property
-    def predictions(self) -> Predictions:
-        """Are looked at."""
-
-    @property
-    def registry(self) -> Registry:
-        """Names the champion and what it promised."""
-
-    @property
-    def bundles(self) -> Bundles:
-        """Hold the reference."""
-
-    @property
-    def decisions(self) -> Ledger:
-        """Is the truth."""
-
-    @property
-    def jobs(self) -> Jobs:
-        """Retrain."""
-
-    @property
-    def now(self) -> Callable[[], datetime]:
-        """Tells the wall time."""
-
-
 class ReleasePorts(Protocol):
     """What a release acts on; `Backends` has all of it."""
 

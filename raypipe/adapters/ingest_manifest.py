@@ -47,6 +47,7 @@ class Work:
     merged: Merged | None = None
     read: GateEvidence = field(default_factory=GateEvidence)
     seen: Seen | None = None
+    measured: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def generation(self) -> int:
@@ -64,15 +65,19 @@ class Work:
 
     @property
     def evidence(self) -> GateEvidence:
-        """Counts of what was read, less what turned out to be in the lake already."""
-        return self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
+        """Counts of what was read, less what turned out to be in the lake already, and what the rest measures."""
+        counts = self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
+        return counts.with_measured(self.measured)
 
     @property
     def verdict(self) -> Verdict:
         """The gates' judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
-        judged = judge(self.evidence, self.spec.halt_when, self.name)
-        judged = worst((*judged.findings, *(self.seen.findings if self.seen else ())))
-        return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
+        judged = judge(self.evidence, self.spec.halt_when, self.name, self.contract.table_rules)
+        compared = self.seen.findings if self.seen else ()
+        judged = worst((*judged.findings, *compared))
+        if self.course is not Course.LET_IN or self.said is None:
+            return judged
+        return halt.let_in(judged, self.said, (*self.measured, *(f.rule for f in compared)))
 
     def remembered(self, seen: Seen) -> Generation:
         """Return the generation as its successors are compared with it."""

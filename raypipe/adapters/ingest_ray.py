@@ -1,10 +1,11 @@
 """Objects of the landing zone become rows of the lake, each exactly once, on Ray.
 
 Per source: the manifest is committed; its objects are staged (read, checked, split: files that no reader sees);
-keys alone are compared to find duplicates; only files that hold duplicates are written again; the gates judge, also by
-what earlier generations looked like; then the dead letters, the profile and the events are committed under the
-manifest's generation, the decision is recorded, and a report is left. A manifest that a gate halted waits, unread, for
-a person (`contracts/halt.py`). All sources share the runs of tasks. Does not know what the rows are for.
+keys alone are compared to find duplicates; only files that hold duplicates are written again; what rules on the table
+look at is measured; the gates judge, also by what earlier generations looked like; then the dead letters, the profile
+and the events are committed under the manifest's generation, the decision is recorded, and a report is left. A manifest
+that a gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the runs of tasks. Does not know
+what the rows are for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import partial, reduce
 from raypipe.adapters.ingest_history import History
 from raypipe.adapters.ingest_manifest import OpenManifests, Work, plain
 from raypipe.adapters.ingest_report import newest_report, write_report
+from raypipe.adapters.ingest_rules import measure_generations
 from raypipe.adapters.ingest_stage import stage, stagings
 from raypipe.adapters.ingest_unique import Merged, merge_with_table
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -66,7 +68,7 @@ class RayIngestor:
         """
         if resolution:
             self._open.resolve(_works(pipeline), resolution)
-        return self._execute([self._open.opened(w) for w in _works(pipeline)])
+        return self._execute([self._open.opened(w) for w in _works(pipeline)], pipeline)
 
     def backfill(self, pipeline: Pipeline, asked: Backfill) -> dict[str, Ingested]:
         """Return what became of the source; afterwards the days hold the rows of the given objects, and no others.
@@ -78,9 +80,9 @@ class RayIngestor:
         ConfigError
             When there is no such source or object, or a manifest of the source is open.
         """
-        return self._execute([self._open.opened_backfill(_filled(_works(pipeline), asked), asked)])
+        return self._execute([self._open.opened_backfill(_filled(_works(pipeline), asked), asked)], pipeline)
 
-    def _execute(self, works: Sequence[Work]) -> dict[str, Ingested]:
+    def _execute(self, works: Sequence[Work], pipeline: Pipeline) -> dict[str, Ingested]:
         read = [w for w in works if w.manifest and w.course is not Course.WAIT]
         self._stage_all(read)
         for work in read:
@@ -90,6 +92,10 @@ class RayIngestor:
             files = [f for s in work.staged for f in s.accepted]
             work.merged = Merged(work.name, work.contract, files, work.spec.dedup.window, work.replaces)
         merge_with_table(self._store, [w.merged for w in entering if w.merged])
+        merged = {w.name: w.merged for w in entering if w.merged}
+        measured = measure_generations(self._store, merged, pipeline.contracts, self._clock())
+        for work in entering:
+            work.measured = measured.get(work.name, {})
         for work in read:
             profiles = [s.profile for s in work.staged]
             source = work.name, work.spec.history, work.contract

@@ -37,6 +37,8 @@ class Merged:
         The table's turn that the comparison holds for.
     duplicates
         Staged rows that were left out.
+    near
+        Files of the table in the window, of days that stay.
     """
 
     source: str
@@ -46,9 +48,20 @@ class Merged:
     replaces: Days | None = None
     turn: int = 0
     duplicates: int = 0
+    near: list[DataFile] = field(default_factory=list)
     _compared: set[str] = field(default_factory=set)
     _streamed: dict[str, _Shrunk] = field(default_factory=dict)
     _leaving: list[DataFile] = field(default_factory=list)
+
+    def staged(self, store: Store) -> list[DataFile]:
+        """Return the staged files by address."""
+        return [_as_data(store, self.source, f) for f in self.files]
+
+    def beside(self, store: Store, files: Sequence[DataFile]) -> list[DataFile]:
+        """Return what files of the table become as the staged ones enter: less what leaves, and what is left of it."""
+        gone = {f.uri for f in self.removed}
+        left = [_as_data(store, self.source, s.left) for s in self._streamed.values() if s.left]
+        return [*(f for f in files if f.uri not in gone), *left]
 
     @property
     def added(self) -> list[WrittenFile]:
@@ -92,10 +105,11 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
         work._leaving = [f for f in files if work.replaces and work.replaces.hold(dict(f.partition)["event_date"])]
         leaving = {f.uri for f in work._leaving}
         present = {f.uri: f for f in _within(work, files) if f.uri not in leaving}
+        work.near = list(present.values())
         # What a compaction took away came back in another file, which is compared now.
         work._streamed = {uri: s for uri, s in work._streamed.items() if uri in present}
         new = [f for uri, f in present.items() if uri not in work._compared]
-        staged = [_as_data(store, work.source, f) for f in work.files]
+        staged = work.staged(store)
         if new or not work._compared:
             tasks += comparisons(store, work.source, work.contract, staged, new)
         work._compared |= present.keys()

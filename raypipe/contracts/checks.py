@@ -15,6 +15,8 @@ import pyarrow as pa
 from raypipe.contracts.contract import Bound, Contract, Field
 from raypipe.contracts.parsing import parse
 from raypipe.contracts.rows import ROW, RawPart, RawRows, as_json
+from raypipe.contracts.sql import broken as broken_by
+from raypipe.contracts.table_rules import Severity
 from raypipe.verdict import Finding, Status
 
 _REFUSED: list[tuple[str, pa.DataType]] = [
@@ -23,6 +25,7 @@ _REFUSED: list[tuple[str, pa.DataType]] = [
     ("reasons", pa.list_(pa.string())),
 ]
 REFUSED = pa.schema(_REFUSED)
+_ROUNDING = 2.0**-51
 _REFUSED_PART = {ROW: pl.Int64(), "raw": pl.String(), "reasons": pl.List(pl.String)}
 
 
@@ -114,16 +117,27 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
         warned |= dict(_warned(field))
     work = work.with_columns(values)
     flags = work.select([e.fill_null(False).alias(r) for r, e in rules.items()])
+    flags = flags.hstack(_by_expressions(work.select(names), contract, "error"))
     nan_counts = _true(work, nans)
     broken = {r: int(flags[r].sum()) for r in flags.columns}
     broken = {r: n for r, n in broken.items() if n}
-    if not broken:
-        accepted = work.select(ROW, *names)
-        return _Part(accepted, pl.DataFrame(schema=_REFUSED_PART), {}, nan_counts, _true(accepted, warned))
-    hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
-    refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
-    accepted = work.select(ROW, *names).filter(~hit)
-    return _Part(accepted, refused, broken, nan_counts, _true(accepted, warned))
+    accepted, refused = work.select(ROW, *names), pl.DataFrame(schema=_REFUSED_PART)
+    if broken:
+        hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
+        refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
+        accepted = accepted.filter(~hit)
+    said = _by_expressions(accepted.select(names), contract, "warning")
+    counted = _true(accepted, warned) | {r: int(said[r].sum()) for r in said.columns}
+    return _Part(accepted, refused, broken, nan_counts, counted)
+
+
+def _by_expressions(rows: pl.DataFrame, contract: Contract, severity: Severity) -> pl.DataFrame:
+    """Return, for each expression of that severity, which rows break it."""
+    wanted = [e for e in contract.expressions if e.severity == severity]
+    if not wanted:
+        return pl.DataFrame()
+    flags = pl.DataFrame(broken_by(_to_arrow(rows, contract.schema), [(e.sql, e.must) for e in wanted]))
+    return flags.rename(dict(zip(flags.columns, [e.name for e in wanted], strict=True)))
 
 
 def _true(rows: pl.DataFrame, flags: Mapping[str, pl.Expr]) -> dict[str, int]:
@@ -141,27 +155,43 @@ def _rules(field: Field) -> Iterator[tuple[str, pl.Expr]]:
     ]
     if outside:
         yield f"range({field.name})", pl.any_horizontal(outside)
+    if field.multiple_of is not None:
+        yield f"multiple({field.name})", _between_multiples(value, field.multiple_of, field.type)
     if field.min_length is not None or field.max_length is not None:
         characters = value.str.len_chars()
         most = field.max_length if field.max_length is not None else 2**32 - 1
         yield f"length({field.name})", ~characters.is_between(field.min_length or 0, most)
-    yield from _listed(field.name, field.pattern, field.valid_values)
+    yield from _listed(field.name, field.pattern, field.valid_values, field.missing_values)
 
 
 def _warned(field: Field) -> Iterator[tuple[str, pl.Expr]]:
     """Yield the same for the rules of severity `warning`."""
     if field.warned.required:
         yield f"required({field.name})", pl.col(field.name).is_null()
-    yield from _listed(field.name, field.warned.pattern, field.warned.valid_values)
+    rules = field.warned
+    yield from _listed(field.name, rules.pattern, rules.valid_values, rules.missing_values)
 
 
 def _listed(
-    name: str, pattern: str | None, valid_values: tuple[str | int, ...] | None
+    name: str,
+    pattern: str | None,
+    valid_values: tuple[str | int, ...] | None,
+    missing_values: tuple[str | int | float, ...] | None,
 ) -> Iterator[tuple[str, pl.Expr]]:
     if pattern is not None:
         yield f"pattern({name})", ~pl.col(name).str.contains(pattern)
     if valid_values is not None:
         yield f"valid_values({name})", ~pl.col(name).is_in(list(valid_values))
+    if missing_values is not None:
+        yield f"missing_values({name})", pl.col(name).is_in(list(missing_values))
+
+
+def _between_multiples(value: pl.Expr, step: int | float, dtype: pa.DataType) -> pl.Expr:
+    if dtype == pa.int64():
+        return value % int(step) != 0
+    times = value / step
+    # 0.3 is three times 0.1 in decimals but not in binary: each of the three roundings is half of 2**-52.
+    return (times - times.round()).abs() > _ROUNDING * (times.abs() + 1)
 
 
 def _beyond(value: pl.Expr, bound: Bound, *, below: bool) -> pl.Expr:

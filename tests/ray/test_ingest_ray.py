@@ -83,6 +83,11 @@ class World:
         ]
         (self.landing / name).write_text("\n".join(lines))
 
+    def rule(self, *stated):
+        (self.root / "trips.odcs.yaml").write_text(
+            CONTRACT.replace("    properties:", f"    quality: [{', '.join(stated)}]\n    properties:")
+        )
+
     def ingest(self, resolution=None):
         return RayIngestor(self.store, lambda: datetime.now(UTC)).ingest(self.pipeline, resolution)["trips"]
 
@@ -348,6 +353,64 @@ def test_a_generation_that_is_not_halted_cannot_be_let_in(world):
         world.resolve(1, accept=True)
 
 
+def test_a_broken_table_rule_halts_a_generation_of_good_rows_until_it_is_let_in(world):
+    world.rule('{type: sql, name: mean, query: "SELECT avg(minutes) FROM {object}", mustBeLessThan: 20}')
+    world.land("a", ("t1", 1, 10), ("t2", 1, 90))
+    world.land("b", ("t1", 1, 99))
+    halted = world.ingest()
+    assert halted.verdict.status is Status.HALTED
+    assert (
+        "sql(mean) of `trips` is 50, its contract says mustBeLessThan 20: fix the source" in halted.verdict.sentence()
+    )
+    assert "--accept 1 --reason TEXT" in halted.verdict.sentence()
+    assert halted.evidence.measured == (("sql(mean)", 50.0),), "t1 counts once: duplicates are gone"
+    assert world.ingest().verdict.status is Status.HALTED
+    assert (world.trips(), world.decisions()) == ([], ["halt"])
+    accepted = world.resolve(1, accept=True)
+    assert accepted.verdict.status is Status.QUARANTINED
+    assert "let in by ann: looked at it" in accepted.verdict.sentence()
+    assert world.trips() == [("t1", 10), ("t2", 90)]
+    assert world.decisions() == ["halt", "accept_halted", "accept"]
+    recorded = Decisions(world.store).stream("ingest/trips")[-1]
+    assert json.loads(recorded.evidence)["measured"] == [["sql(mean)", 50.0]]
+
+
+def test_who_let_bad_rows_in_decides_again_when_a_table_rule_halts_the_good_ones(world):
+    world.rule("{metric: rowCount, mustBeGreaterThan: 2}")
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    assert "66.7 % of the rows" in world.ingest().verdict.sentence()
+    again = world.resolve(1, accept=True)
+    assert "HALTED: rowCount of `trips` is 1 rows" in again.verdict.sentence()
+    assert world.trips() == []
+    assert world.resolve(1, accept=True).verdict.status is Status.QUARANTINED
+    assert world.trips() == [("t1", 10)]
+    assert world.decisions() == ["halt", "accept_halted", "halt", "accept_halted", "accept"]
+
+
+def test_a_kept_table_rule_and_a_warning_let_the_generation_in(world):
+    world.rule("{metric: rowCount, mustBe: 2}, {metric: rowCount, mustBeGreaterThan: 2, severity: warning}")
+    world.land("a", ("t1", 1, 10), ("t1", 1, 11), ("t2", 1, 20))
+    found = world.ingest()
+    assert found.verdict.status is Status.WARNED
+    assert world.trips() == [("t1", 10), ("t2", 20)]
+
+
+def test_a_changed_table_rule_judges_a_halted_generation_anew(world):
+    world.rule("{metric: rowCount, mustBeGreaterThan: 2}")
+    world.land("a", ("t1", 1, 10))
+    assert world.ingest().verdict.status is Status.HALTED
+    world.rule("{metric: rowCount, mustBeGreaterThan: 0}")
+    assert world.ingest().verdict.status is Status.PASSED
+    assert world.trips() == [("t1", 10)]
+
+
+def test_a_row_that_breaks_an_expression_is_a_dead_letter(world):
+    world.rule("{type: sql, name: short, query: minutes < 50, mustBe: true}")
+    world.land("a", ("t1", 1, 10), ("t2", 1, 90))
+    assert world.counts() == (2, 1, 1, 0)
+    assert [r["reasons"] for r in dead_letters_table(world.store).read().to_pylist()] == [["sql(short)"]]
+
+
 def test_an_object_without_a_row_is_insufficient_once_and_blocks_nothing_later(world):
     world.land("a")
     assert world.ingest().verdict.status is Status.INSUFFICIENT
@@ -427,6 +490,21 @@ def test_a_generation_unlike_those_before_it_halts_and_waits_until_it_is_let_in(
     assert accepted.verdict.status is Status.QUARANTINED
     assert len(world.trips()) == 190
     assert [g.number for g in History(world.store).before("trips", 9)] == [1, 2, 3, 4]
+
+
+def test_who_let_the_good_rows_in_is_asked_again_when_they_are_unlike_those_before(world):
+    with_history(world)
+    for day in ("2020-01-06", "2020-01-13", "2020-01-20"):
+        land_day(world, day, 60)
+        world.ingest()
+    land_day(world, "2020-01-27", 10)
+    world.land("bad", *(("t", 1, -1) for _ in range(30)))
+    assert "row_count" not in {f.rule for f in world.ingest().verdict.findings}, "most rows are refused"
+    asked = world.resolve(4, accept=True)
+    assert {f.rule for f in asked.verdict.findings if f.status is Status.HALTED} == {"row_count", "halted"}
+    assert len(world.trips()) == 180
+    assert world.resolve(4, accept=True).verdict.status is Status.QUARANTINED
+    assert len(world.trips()) == 190
 
 
 def test_a_halt_by_history_is_judged_anew_when_its_limits_change(world):
