@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from raypipe.contracts.contract import Bound, Contract, Field
 from raypipe.contracts.parsing import parse
-from raypipe.contracts.rows import ROW, RawPart, RawRows, as_json
+from raypipe.contracts.rows import LINE, ROW, RawPart, RawRows, as_json
 from raypipe.contracts.sql import broken as broken_by
 from raypipe.contracts.table_rules import Severity
 from raypipe.verdict import Finding, Status
@@ -43,12 +43,16 @@ class Checked:
         The others: row (int64), raw (the row as JSON), reasons (list of strings such as `range(wind_speed)`).
     findings
         One for each rule that refused rows (QUARANTINED) and for each oddity that did not (WARNED).
+    breaking
+        Changes of the object's schema, where its format has one, that leave no row valid or a column empty:
+        `missing_column(fare)`, `other_type(fare)`.
     """
 
     accepted: pa.Table
     accepted_rows: pa.Int64Array
     refused: pa.Table
     findings: tuple[Finding, ...]
+    breaking: tuple[str, ...] = ()
 
 
 def check(rows: RawRows | pa.Table, contract: Contract) -> Checked:
@@ -70,6 +74,7 @@ def check(rows: RawRows | pa.Table, contract: Contract) -> Checked:
         accepted_rows=pa.array(accepted[ROW].to_numpy(), pa.int64()) if accepted.height else pa.array([], pa.int64()),
         refused=_to_arrow(refused.rename({ROW: "row"}), REFUSED),
         findings=tuple(_findings(raw, done, contract)),
+        breaking=tuple(_breaking(raw, done, contract)),
     )
 
 
@@ -80,6 +85,7 @@ class _Part:
     broken: Mapping[str, int]
     nans: Mapping[str, int]
     warned: Mapping[str, int]
+    never: frozenset[str] = frozenset()
 
 
 def _ordered(frames: list[pl.DataFrame], empty: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -103,6 +109,7 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
     nans: dict[str, pl.Expr] = {}
     warned: dict[str, pl.Expr] = {}
     values: list[pl.Expr] = []
+    never = set()
     for field in contract.fields:
         raw = f"\0raw {field.name}"
         parsed = parse(pl.col(raw), work.schema[raw], field, text=part.text)
@@ -111,6 +118,8 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
             rules[f"required({field.name})"] = parsed.missing
         if not parsed.total:
             rules[f"type({field.name})"] = ~parsed.missing & pl.col(field.name).is_null()
+        if parsed.never and field.name in present:
+            never.add(field.name)
         if parsed.nan is not None and not field.required:
             nans[field.name] = parsed.nan
         rules |= dict(_rules(field))
@@ -128,7 +137,7 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
         accepted = accepted.filter(~hit)
     said = _by_expressions(accepted.select(names), contract, "warning")
     counted = _true(accepted, warned) | {r: int(said[r].sum()) for r in said.columns}
-    return _Part(accepted, refused, broken, nan_counts, counted)
+    return _Part(accepted, refused, broken, nan_counts, counted, frozenset(never))
 
 
 def _by_expressions(rows: pl.DataFrame, contract: Contract, severity: Severity) -> pl.DataFrame:
@@ -210,6 +219,18 @@ def _refused(rows: pl.DataFrame, flags: pl.DataFrame, rules: list[str]) -> pl.Da
             flags.select(pl.concat_list(reasons).list.drop_nulls().alias("reasons"))["reasons"],
         ]
     )
+
+
+def _breaking(raw: RawRows, parts: list[_Part], contract: Contract) -> Iterator[str]:
+    """Yield how the object's schema breaks the contract's; JSON lines have none, so a row is all that can be wrong."""
+    if not any(p.frame.height for p in raw.parts) or any(LINE in p.frame.columns for p in raw.parts):
+        return
+    seen = {c for p in raw.parts for c in p.columns}
+    for field in contract.fields:
+        if field.required and field.name not in seen:
+            yield f"missing_column({field.name})"
+        if all(field.name in p.never for p in parts):
+            yield f"other_type({field.name})"
 
 
 def _findings(raw: RawRows, parts: list[_Part], contract: Contract) -> Iterator[Finding]:

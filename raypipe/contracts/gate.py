@@ -38,6 +38,8 @@ class GateEvidence:
         How often each reason was given, in order of its name; a row may have several.
     warned
         How many rows each warning concerns, in order of its name. They were accepted, or are duplicates.
+    breaking
+        In how many objects each breaking change of the schema arrived, in order of its name.
     measured
         What the table rules measured on all accepted rows, by name and in the rules' order; parts have none.
     """
@@ -50,6 +52,7 @@ class GateEvidence:
     duplicates: int = 0
     by_reason: tuple[tuple[str, int], ...] = ()
     warned: tuple[tuple[str, int], ...] = ()
+    breaking: tuple[tuple[str, int], ...] = ()
     measured: tuple[tuple[str, float | None], ...] = ()
 
     def merge(self, other: GateEvidence) -> GateEvidence:
@@ -63,6 +66,7 @@ class GateEvidence:
             duplicates=self.duplicates + other.duplicates,
             by_reason=_sum(self.by_reason, other.by_reason),
             warned=_sum(self.warned, other.warned),
+            breaking=_sum(self.breaking, other.breaking),
         )
 
     def without_duplicates(self, duplicates: int) -> GateEvidence:
@@ -91,6 +95,7 @@ def observe(raw: RawRows, checked: Checked) -> GateEvidence:
         dead_letters=checked.refused.num_rows + raw.malformed.num_rows,
         by_reason=tuple(sorted(reasons.items())),
         warned=tuple(sorted((f.rule, f.rows) for f in checked.findings if f.status is Status.WARNED)),
+        breaking=tuple(sorted((change, 1) for change in checked.breaking)),
     )
 
 
@@ -133,6 +138,7 @@ def judge(evidence: GateEvidence, limits: HaltWhen, source: str, rules: Sequence
         counted = (evidence.unreadable, evidence.objects, "objects", "unreadable")
         findings.append(_share("unreadable_rate", counted, limit, source, setting, ""))
     findings += [_warning(rule, rows, source) for rule, rows in evidence.warned]
+    findings += [_change(change, objects, evidence, limits, source) for change, objects in evidence.breaking]
     if evidence.measured:
         findings += judge_rules(rules, dict(evidence.measured), evidence.accepted, source)
     return worst(findings)
@@ -141,6 +147,14 @@ def judge(evidence: GateEvidence, limits: HaltWhen, source: str, rules: Sequence
 def _warning(rule: str, rows: int, source: str) -> Finding:
     said = f"{rows} rows of `{source}` have the warning {rule} and were let in: look at the source, or at the contract"
     return Finding(rule, Status.WARNED, said, rows=rows)
+
+
+def _change(change: str, objects: int, evidence: GateEvidence, limits: HaltWhen, source: str) -> Finding:
+    said = f"{objects} of {evidence.objects} objects of `{source}` arrived with {change}, which breaks the contract"
+    if limits.breaking_change == "quarantine":
+        return Finding(change, Status.QUARANTINED, f"{said}: their rows are judged one by one", observed=objects)
+    advice = "fix the source, or write a new version of the contract (`raypipe contract diff` says whom it breaks)"
+    return Finding(change, Status.HALTED, f"{said}: {advice}", observed=objects, limit=0)
 
 
 def _share(

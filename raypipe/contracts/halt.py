@@ -103,7 +103,7 @@ def manifest_of(decision: Decision) -> int:
 
 def counts_of(evidence: Mapping[str, object]) -> GateEvidence:
     """Return the gate's counts from the evidence of a decision, or the metadata of a commit."""
-    pairs = ("by_reason", "warned")
+    pairs = ("by_reason", "warned", "breaking")
     measured = tuple((str(r), v) for r, v in evidence.get("measured", ()))  # type: ignore[attr-defined]
     plain = {
         f.name: evidence[f.name]

@@ -507,6 +507,22 @@ def test_who_let_the_good_rows_in_is_asked_again_when_they_are_unlike_those_befo
     assert len(world.trips()) == 190
 
 
+def test_a_day_that_is_replaced_is_compared_anew_and_without_its_old_rows(world):
+    with_history(world)
+    for day in ("2020-01-06", "2020-01-13", "2020-01-20"):
+        land_day(world, day, 60)
+        world.ingest()
+    corrected = world.root / "corrected"
+    corrected.mkdir()
+    landing, world.landing = world.landing, corrected
+    land_day(world, "2020-01-20", 10)
+    world.landing = landing
+    asked = Backfill("trips", Days.parse("2020-01-20..2020-01-21"), str(corrected), "ann", "wrong")
+    halted = RayIngestor(world.store, lambda: datetime.now(UTC)).backfill(world.pipeline, asked)["trips"]
+    assert [(f.observed, f.rows) for f in halted.verdict.findings if f.rule == "row_count"] == [(10 / 60, 10)]
+    assert halted.verdict.status is Status.HALTED
+
+
 def test_a_halt_by_history_is_judged_anew_when_its_limits_change(world):
     with_history(world)
     for day in ("2020-01-06", "2020-01-13"):
