@@ -164,10 +164,17 @@ def repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def first_of_each(ids: pa.ChunkedArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Return which event ids no earlier row has; None when that is all of them."""
+def id_hashes(ids: pa.ChunkedArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return a hash of each event id, the same in every worker."""
+    return pl.Series(ids).hash().to_numpy()
+
+
+def first_of_each(ids: pa.ChunkedArray[Any], hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_] | None:
+    """Return which event ids no earlier row has; None when that is all of them. `hashes` are theirs."""
+    places = np.flatnonzero(repeated(hashes))
+    if not len(places):
+        return None
     texts = pl.Series(ids)
-    places = np.flatnonzero(repeated(texts.hash().to_numpy()))
     late = places[texts.gather(places).is_first_distinct().not_().to_numpy()]
     if not len(late):
         return None

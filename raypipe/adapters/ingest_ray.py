@@ -2,9 +2,10 @@
 
 Per source: the manifest is committed; its objects are staged (read, checked, split: files that no reader sees);
 keys alone are compared to find duplicates; only files that hold duplicates are written again; what rules on the table
-look at is measured; the gate judges; then the dead letters and the events are committed under the manifest's
-generation, and the decision is recorded. A manifest that the gate halted waits, unread, for a person
-(`contracts/halt.py`). All sources share the runs of tasks. Does not know what the rows are for.
+look at is measured; the gates judge, also by what earlier generations looked like; then the dead letters, the profile
+and the events are committed under the manifest's generation, the decision is recorded, and a report is left. A manifest
+that a gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the runs of tasks. Does not know
+what the rows are for.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 
+from raypipe.adapters.ingest_history import History
 from raypipe.adapters.ingest_manifest import OpenManifests, Work, plain
+from raypipe.adapters.ingest_report import newest_report, write_report
 from raypipe.adapters.ingest_rules import measure_generations
 from raypipe.adapters.ingest_stage import stage, stagings
 from raypipe.adapters.ingest_unique import Merged, merge_with_table
@@ -30,6 +33,7 @@ from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.halt import Course, Resolution
 from raypipe.errors import ConfigError, GenerationMoved, RaypipeError
 from raypipe.ports import Ingested
+from raypipe.reports.ingest import ingest_report
 from raypipe.telemetry import event
 from raypipe.verdict import Finding, Status, Verdict
 
@@ -43,6 +47,7 @@ class RayIngestor:
         self._store = store
         self._clock = clock
         self._open = OpenManifests(store, clock)
+        self._history = History(store)
 
     def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
         """Return what became of each source; afterwards everything that had landed is in the lake, or refused.
@@ -91,6 +96,10 @@ class RayIngestor:
         measured = measure_generations(self._store, merged, pipeline.contracts, self._clock())
         for work in entering:
             work.measured = measured.get(work.name, {})
+        for work in read:
+            profiles = [s.profile for s in work.staged]
+            source = work.name, work.spec.history, work.contract
+            work.seen = self._history.look(source, work.generation, profiles, work.merged, self._clock())
         return {w.name: self._conclude(w) for w in works}
 
     def _stage_all(self, works: Sequence[Work]) -> None:
@@ -110,11 +119,14 @@ class RayIngestor:
             nothing = Finding("new_rows", Status.NOT_APPLICABLE, f"nothing new has landed for `{work.name}`")
             verdict = Verdict(Status.NOT_APPLICABLE, (nothing,))
             event("ingest", f"{work.name}: nothing new")
-            return Ingested(work.name, table.snapshot(), verdict, GateEvidence())
+            newest = newest_report(self._store, work.name, table.generation(work.stream))
+            return Ingested(work.name, table.snapshot(), verdict, GateEvidence(), newest)
         if work.course is Course.WAIT and work.said:
             verdict = halt.waiting(work.name, work.said)
             event("ingest", f"{work.name}: generation {work.generation} is still halted and was not read")
-            return Ingested(work.name, table.snapshot(), verdict, halt.counts_of(json.loads(work.said.evidence)))
+            counts = halt.counts_of(json.loads(work.said.evidence))
+            report = newest_report(self._store, work.name, work.generation)
+            return Ingested(work.name, table.snapshot(), verdict, counts, report)
         verdict = work.verdict
         # Objects without a row are done with, though the run stops: kept open they would block all that come later.
         if verdict.status is not Status.HALTED:
@@ -128,7 +140,14 @@ class RayIngestor:
         )
         if verdict.status is Status.HALTED:
             verdict = replace(verdict, findings=(*verdict.findings, halt.ways_out(work.name, work.generation)))
-        return Ingested(work.name, table.snapshot(), verdict, counts)
+        return Ingested(work.name, table.snapshot(), verdict, counts, self._report(work, verdict))
+
+    def _report(self, work: Work, verdict: Verdict) -> str:
+        if (seen := work.seen) is None:
+            return ""
+        past = seen.letters, seen.before
+        make = partial(ingest_report, work.name, work.contract, work.remembered(seen), verdict, *past)
+        return write_report(self._store, work.name, work.generation, make)
 
     def _commit(self, work: Work) -> None:
         counts = work.evidence
@@ -144,6 +163,8 @@ class RayIngestor:
         if letters.generation(stream) < generation:
             refused = [s.refused for s in work.staged if s.refused is not None]
             letters.commit(refused, app_id=stream, generation=generation)
+        if work.seen is not None:
+            self._history.keep(work.name, stream, work.remembered(work.seen))
         merged = work.merged or Merged(work.name, work.contract, [], None)  # no row was read
         self._commit_events(work, merged)
         if merged.superseded:

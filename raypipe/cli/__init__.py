@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("raypipe.cli.platform", "Show every part: state, address, process, ports. Exit 0 when all are up."),
     "down": ("raypipe.cli.platform", "End every process that `up` started, and nothing else."),
     "ingest": ("raypipe.cli.ingest", "Ingest what has landed, and nothing else."),
+    "report": ("raypipe.cli.report", "Fetch the quality report of what was ingested, and open it."),
+    "metrics": ("raypipe.cli.metrics", "Tell Prometheus what was ingested, refused and halted."),
     "contract": ("raypipe.cli.contract", "Check contracts without data; say what a change of one would break."),
     "dlq": ("raypipe.cli.dlq", "List what was refused, check it again after a contract was mended, or drop it."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),

@@ -73,6 +73,9 @@ def ingest_table(console: Console, title: str, ingested: Mapping[str, Ingested])
     for name, i in ingested.items():
         for reason, rows in i.evidence.by_reason:
             console.print(f"  {name}: {rows:,} x {reason}")
+    for name, i in ingested.items():
+        if i.report:
+            console.print(f"report of {name}: {i.report}", soft_wrap=True, markup=False)
 
 
 def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:

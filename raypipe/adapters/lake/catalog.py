@@ -84,6 +84,20 @@ _PAIR_COLUMNS: dict[str, pa.DataType] = {
 SHADOW_PAIRS = pa.schema(_PAIR_COLUMNS)
 
 
+_PROFILE_COLUMNS: dict[str, pa.DataType] = {
+    "source": pa.string(),
+    "generation": pa.int64(),
+    "at": TIMESTAMP,
+    "verdict": pa.string(),
+    "newest_event_at": TIMESTAMP,
+    "rows": pa.int64(),
+    "counts": pa.string(),
+    "days": pa.string(),
+    "columns": pa.string(),
+}
+PROFILES = pa.schema(_PROFILE_COLUMNS)
+
+
 def event_schema(contract: Contract) -> pa.Schema:
     """Return the columns of accepted events: the contract's, and those that raypipe adds."""
     columns: dict[str, pa.DataType] = {f.name: f.type for f in contract.fields}
@@ -108,6 +122,11 @@ def dead_letters_table(store: Store) -> LakeTable:
 def letter_fates_table(store: Store) -> LakeTable:
     """Return the table of what became of refused records: replayed or dropped, by whom and why."""
     return LakeTable(store, "letter_fates", LETTER_FATES)
+
+
+def profiles_table(store: Store) -> LakeTable:
+    """Return the table of what each committed generation of a source looked like, a directory for each."""
+    return LakeTable(store, "profiles", PROFILES, partition_by=("source", "generation"))
 
 
 def examples_table(store: Store, pipeline: str, schema: pa.Schema) -> LakeTable:
