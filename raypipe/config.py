@@ -15,10 +15,11 @@ from pydantic import Field, model_validator
 
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.odcs import load_contract
+from raypipe.contracts.relationships import check_related
 from raypipe.contracts.source import SourceSpec
 from raypipe.drift.spec import MonitorSpec, OnQuality, TriggersSpec
 from raypipe.environment import EnvironmentSpec
-from raypipe.errors import ConfigError
+from raypipe.errors import ConfigError, ContractError
 from raypipe.features.view import FeaturesSpec, LabelSpec
 from raypipe.rollout.spec import ReleaseSpec
 from raypipe.spec import Spec, format_duration
@@ -115,6 +116,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Pipeline:
             read_text(contract_file, f"the contract of source `{name}`"), str(contract_file)
         )
     _check_columns(spec, contracts, file)
+    _check_history(spec, contracts, file)
+    _check_relationships(contracts, file)
     meaning = [spec.model_dump(mode="json", by_alias=True), {n: c.digest for n, c in sorted(contracts.items())}]
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
     return Pipeline(spec, contracts, file.parent.resolve(), digest, _code(spec, file.parent.resolve()))
@@ -161,6 +164,14 @@ def _check_search(spec: PipelineSpec, file: Path) -> None:
             raise ConfigError(f"{file}: {error.message}", file=str(file), line=None, key=error.key) from error
 
 
+def _check_relationships(contracts: Mapping[str, Contract], file: Path) -> None:
+    """Every relationship must lead to a source of this pipeline."""
+    try:
+        check_related(contracts)
+    except ContractError as error:
+        raise ContractError(f"{file}: {error.message}", file=str(file), line=None, key=error.key) from error
+
+
 def _check_columns(spec: PipelineSpec, contracts: Mapping[str, Contract], file: Path) -> None:
     """Every column that the file names must be in the contract that it is taken from."""
     spine = spec.features.spine
@@ -182,3 +193,20 @@ def _check_columns(spec: PipelineSpec, contracts: Mapping[str, Contract], file: 
                 line=None,
                 key=where,
             )
+
+
+def _check_history(spec: PipelineSpec, contracts: Mapping[str, Contract], file: Path) -> None:
+    """Every column that is compared with its past must be in the source's contract."""
+    for source, of_source in spec.sources.items():
+        history, names = of_source.history, [f.name for f in contracts[source].fields]
+        for rule, shares in (("null_rate", history.null_rate), ("category_share", history.category_share)):
+            for column in shares.columns if shares else ():
+                if column not in names:
+                    where = f"sources.{source}.history.{rule}.columns"
+                    raise ConfigError(
+                        f"{file}: `{where}` names the column `{column}`, which the contract of `{source}` does not "
+                        f"have{nearest(column, names)}",
+                        file=str(file),
+                        line=None,
+                        key=where,
+                    )

@@ -1,9 +1,8 @@
 """Accepted rows are compared with a kept sample of earlier event ids, to say how many are duplicates beyond the window.
 
-The sample of a source is a small table. It is committed after the events, and what it misses is only compared no more:
-rows that a stream brought, that came before a window was stated, or whose run was killed between the two commits. How
-much it has of the table is part of the evidence. Ids are compared on a worker. Knows samples and files; does not know
-what becomes of the verdict.
+The sample of a source is a small table, committed after the events. What it lacks is not compared: rows that a stream
+or a replay brought, that came before a window was stated, or whose run was killed between the two commits. How much it
+has of the table is part of the evidence. Knows samples and files; does not know what becomes of the verdict.
 """
 
 from __future__ import annotations

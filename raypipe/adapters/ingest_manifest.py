@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
+from raypipe.adapters.ingest_history import Seen, by_day
 from raypipe.adapters.ingest_late import Sampled
 from raypipe.adapters.ingest_stage import Staged
 from raypipe.adapters.ingest_unique import Merged
@@ -23,13 +24,14 @@ from raypipe.contracts import halt
 from raypipe.contracts.backfill import Backfill, Days
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence, judge
+from raypipe.contracts.generation import Generation
 from raypipe.contracts.halt import Course, Resolution
 from raypipe.contracts.late import RULE, Late, with_late
 from raypipe.contracts.source import SourceSpec
 from raypipe.decision import Decision
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.telemetry import event
-from raypipe.verdict import Verdict
+from raypipe.verdict import Verdict, worst
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Work:
     staged: list[Staged] = field(default_factory=list)
     merged: Merged | None = None
     read: GateEvidence = field(default_factory=GateEvidence)
+    seen: Seen | None = None
+    measured: Mapping[str, float | None] = field(default_factory=dict)
     late: Late | None = None
     sampled: Sampled | None = None
 
@@ -60,12 +64,14 @@ class Work:
 
     @property
     def basis(self) -> dict[str, object]:
-        return halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+        on = halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+        return {**on, "history": self.spec.history.model_dump(mode="json")}
 
     @property
     def evidence(self) -> GateEvidence:
-        """Counts of what was read, less what turned out to be in the lake already."""
-        return self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
+        """Counts of what was read, less what turned out to be in the lake already, and what the rest measures."""
+        counts = self.read.without_duplicates(self.merged.duplicates) if self.merged else self.read
+        return counts.with_measured(self.measured)
 
     @property
     def late_numbers(self) -> dict[str, object]:
@@ -74,10 +80,19 @@ class Work:
 
     @property
     def verdict(self) -> Verdict:
-        """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
-        judged = judge(self.evidence, self.spec.halt_when, self.name)
+        """The gates' judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
+        judged = judge(self.evidence, self.spec.halt_when, self.name, self.contract.table_rules)
+        compared = self.seen.findings if self.seen else ()
+        judged = worst((*judged.findings, *compared))
         judged = with_late(judged, self.late, self.name, self.spec.dedup.window)
-        return halt.let_in(judged, self.said) if self.course is Course.LET_IN and self.said else judged
+        if self.course is not Course.LET_IN or self.said is None:
+            return judged
+        return halt.let_in(judged, self.said, (*self.measured, *(f.rule for f in compared)))
+
+    def remembered(self, seen: Seen) -> Generation:
+        """Return the generation as its successors are compared with it."""
+        said, counts, days = self.verdict.status, self.evidence, by_day(self.merged.files if self.merged else ())
+        return Generation(self.generation, seen.at, said, counts, days, seen.columns, seen.newest_event_at)
 
 
 class OpenManifests:
@@ -204,7 +219,12 @@ class OpenManifests:
             who=who,
             what=what,
             why=why,
-            evidence={**work.basis, **plain(work.evidence), **work.late_numbers},
+            evidence={
+                **work.basis,
+                **plain(work.evidence),
+                "compared": work.seen.numbers if work.seen else (),
+                **work.late_numbers,
+            },
         )
 
     def _record_committed(self, work: Work, events: LakeTable) -> None:

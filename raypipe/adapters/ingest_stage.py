@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.adapters.ingest_keys import first_of_each
+from raypipe.adapters.ingest_keys import first_of_each, id_hashes
 from raypipe.adapters.ingest_late import sample
 from raypipe.adapters.ingest_split import Arrival, Split, numbered, split, unreadable
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -22,6 +24,8 @@ from raypipe.adapters.lake.store import Store
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.formats import Unreadable, read_rows
 from raypipe.contracts.gate import GateEvidence
+from raypipe.contracts.generation_profile import GenerationProfile
+from raypipe.contracts.letter_sample import LetterSample
 
 _BIN_BYTES = 32_000_000  # about 100 ms of reading and checking a task
 _BIN_OBJECTS = 64
@@ -40,13 +44,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Files that hold the objects' rows, and how many went where."""
+    """Files that hold the objects' rows, how many went where, and what they looked like."""
 
     source: str
     first_position: int
     accepted: tuple[WrittenFile, ...]
     refused: WrittenFile | None
     evidence: GateEvidence
+    profile: GenerationProfile
     sample: pa.Table | None = None
 
 
@@ -70,7 +75,9 @@ def stage(task: Stage) -> Staged:
     parts = [_split(task, entry) for entry in task.entries]
     rows = pa.concat_tables(p.accepted for p in parts)
     letters = pa.concat_tables(p.refused for p in parts)
-    accepted = tuple(_by_day(task, rows))
+    ids = rows.column("event_id")
+    hashes = id_hashes(ids)
+    accepted = tuple(_by_day(task, rows, first_of_each(ids, hashes)))
     evidence = reduce(GateEvidence.merge, (p.evidence for p in parts), GateEvidence())
     return Staged(
         source=task.source,
@@ -78,14 +85,14 @@ def stage(task: Stage) -> Staged:
         accepted=accepted,
         refused=dead_letters_table(task.store).write(letters) if letters.num_rows else None,
         evidence=evidence.without_duplicates(rows.num_rows - sum(f.rows for f in accepted)),
+        profile=GenerationProfile.of(rows, task.contract, hashes, LetterSample.of(letters)),
         sample=sample(rows) if task.sampled else None,
     )
 
 
-def _by_day(task: Stage, rows: pa.Table) -> Iterator[WrittenFile]:
+def _by_day(task: Stage, rows: pa.Table, first: npt.NDArray[np.bool_] | None) -> Iterator[WrittenFile]:
     """Write the first row of each event, a file for each event date; every row is copied once at most."""
     table = events_table(task.store, task.source, task.contract)
-    first = first_of_each(rows.column("event_id"))
     dates = rows.column("event_date")
     for day in pc.unique(dates).sort():
         keep = pc.equal(dates, day)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
+from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite, within
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
@@ -37,6 +37,8 @@ class Merged:
         The table's turn that the comparison holds for.
     duplicates
         Staged rows that were left out.
+    near
+        Files of the table in the window, of days that stay.
     """
 
     source: str
@@ -46,9 +48,20 @@ class Merged:
     replaces: Days | None = None
     turn: int = 0
     duplicates: int = 0
+    near: list[DataFile] = field(default_factory=list)
     _compared: set[str] = field(default_factory=set)
     _streamed: dict[str, _Shrunk] = field(default_factory=dict)
     _leaving: list[DataFile] = field(default_factory=list)
+
+    def staged(self, store: Store) -> list[DataFile]:
+        """Return the staged files by address."""
+        return [_as_data(store, self.source, f) for f in self.files]
+
+    def beside(self, store: Store, files: Sequence[DataFile]) -> list[DataFile]:
+        """Return what files of the table become as the staged ones enter: less what leaves, and what is left of it."""
+        gone = {f.uri for f in self.removed}
+        left = [_as_data(store, self.source, s.left) for s in self._streamed.values() if s.left]
+        return [*(f for f in files if f.uri not in gone), *left]
 
     @property
     def added(self) -> list[WrittenFile]:
@@ -92,10 +105,11 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
         work._leaving = [f for f in files if work.replaces and work.replaces.hold(dict(f.partition)["event_date"])]
         leaving = {f.uri for f in work._leaving}
         present = {f.uri: f for f in _within(work, files) if f.uri not in leaving}
+        work.near = list(present.values())
         # What a compaction took away came back in another file, which is compared now.
         work._streamed = {uri: s for uri, s in work._streamed.items() if uri in present}
         new = [f for uri, f in present.items() if uri not in work._compared]
-        staged = [_as_data(store, work.source, f) for f in work.files]
+        staged = work.staged(store)
         if new or not work._compared:
             tasks += comparisons(store, work.source, work.contract, staged, new)
         work._compared |= present.keys()
@@ -113,12 +127,6 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
         _apply(store, by_name[source], there[source][uri], left)
 
 
-def searched_from(staged: Sequence[WrittenFile], window: timedelta | None) -> date | None:
-    """Return the first event date of the deduplication window; None when the whole table is searched."""
-    dates = [value for f in staged for name, value in f.partition if name == "event_date" and value]
-    return date.fromisoformat(min(dates)) - window if window is not None and dates else None
-
-
 def _apply(store: Store, work: Merged, file: DataFile, left: WrittenFile | None) -> None:
     if file.streamed:
         work._streamed[file.uri] = _Shrunk(file, left)
@@ -134,9 +142,7 @@ def _as_data(store: Store, source: str, file: WrittenFile) -> DataFile:
 
 def _within(work: Merged, files: Sequence[DataFile]) -> list[DataFile]:
     """Return the files of the table that may hold an event of the deduplication window; none without staged rows."""
+    dates = [value for f in work.files for name, value in f.partition if name == "event_date" and value]
     if not work.files:
         return []
-    if (start := searched_from(work.files, work.window)) is None:
-        return list(files)
-    oldest = start.isoformat()
-    return [f for f in files if (dict(f.partition)["event_date"] or oldest) >= oldest]
+    return within(work.window, dates, files)

@@ -77,6 +77,9 @@ def ingest_table(console: Console, title: str, ingested: Mapping[str, Ingested])
         for finding in i.verdict.findings:
             if finding.status is Status.WARNED:
                 console.print(f"  {name}: {finding.message}", soft_wrap=True, markup=False)
+    for name, i in ingested.items():
+        if i.report:
+            console.print(f"report of {name}: {i.report}", soft_wrap=True, markup=False)
 
 
 def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:

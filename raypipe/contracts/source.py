@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from raypipe.contracts.history_spec import HistorySpec
 from raypipe.spec import Duration, Spec
 
 
@@ -23,6 +24,8 @@ class HaltWhen(Spec):
 
     dead_letter_rate: float = Field(default=0.05, ge=0, le=1)
     """Highest share of rows that may be refused, 0..1."""
+    breaking_change: Literal["halt", "quarantine"] = "halt"
+    """What an object does that lacks a required column, or has one of another type, however few such objects are."""
 
 
 class Deduplication(Spec):
@@ -40,3 +43,5 @@ class SourceSpec(Spec):
     feeds: tuple[ObjectFeed, ...] = Field(min_length=1)
     dedup: Deduplication = Deduplication()
     halt_when: HaltWhen = HaltWhen()
+    history: HistorySpec = HistorySpec()
+    """Comparisons with what came before."""
