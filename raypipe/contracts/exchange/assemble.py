@@ -15,7 +15,7 @@ from raypipe.contracts.exchange.carried import Outline
 from raypipe.contracts.odcs import load_contract
 from raypipe.errors import ContractError
 
-_NEW = {"apiVersion": "v3.2.0", "kind": "DataContract", "version": "1.0.0", "status": "draft"}
+_NEEDED = {"apiVersion": "v3.2.0", "kind": "DataContract", "version": "1.0.0"}
 _IMPORTED = "imported"
 
 
@@ -81,7 +81,7 @@ def assemble(outline: Outline, wanted: Wanted, file: str) -> Imported:
         if not _column(columns, name, file).get("required"):
             columns[name]["required"] = True
             notes.append(Note(name, "is optional in the schema, and required in the contract: a key and a clock are"))
-    stated = {**_NEW, "id": schema["name"], **carried}
+    stated = {**_NEEDED, **(carried or {"id": schema["name"], "status": "draft"})}
     text = write_odcs(stated, schema, columns.values())
     _check(text, list(columns), file)
     return Imported(text, tuple(notes))

@@ -98,7 +98,7 @@ def _enums(found: FileDescriptorSet) -> Iterator[tuple[str, list[str]]]:
 
 def _said(comment: str, where: str) -> tuple[str | None, dict[str, object]]:
     """Return the words of a comment, and the keys of the standard that its line of JSON carries."""
-    lines = [line.strip() for line in comment.splitlines()]
+    lines = [line.strip() for line in comment.split("\n")]
     words = " ".join(line for line in lines if line and not line.startswith(MARK))
     keys: dict[str, object] = {}
     for line in lines:
