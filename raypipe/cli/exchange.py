@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
 from rich.console import Console
 from rich.text import Text
 
@@ -17,6 +18,7 @@ from raypipe.spec_file import read_text
 
 if TYPE_CHECKING:
     from raypipe.contracts.described import Described, Note
+    from raypipe.contracts.dictionary import Source
 
 Output = Annotated[Path | None, typer.Option(help="Where to write it.", show_default="standard output", metavar="FILE")]
 
@@ -67,6 +69,61 @@ def import_schema(
     imported = assemble(outline, Wanted(name, key or [], event_at, known_at), str(schema))
     _report(imported.notes)
     _write(imported.text, output)
+
+
+def dictionary_page(
+    files: Annotated[
+        list[Path], typer.Argument(help="Pipeline files, contracts, or both.", metavar="CONFIG|CONTRACT...")
+    ],
+    output: Annotated[Path, typer.Option(help="The page: a .html or a .md file.", metavar="FILE")],
+) -> None:
+    """Write a data dictionary: every source, its columns and rules, and which features use them."""
+    from raypipe.contracts.dictionary import dictionary
+
+    page = output.suffix.removeprefix(".")
+    if page not in ("html", "md"):
+        raise ConfigError(f"--output {output}: the suffix is {output.suffix!r}, and a page is .html or .md")
+    names, sources = _sources(files)
+    title = f"Data dictionary of {', '.join(names)}" if names else "Data dictionary"
+    _write(dictionary(title, sources, "html" if page == "html" else "md"), output)
+
+
+def _sources(files: list[Path]) -> tuple[list[str], list[Source]]:
+    """Return the names of the pipelines, and every source once, with all its uses."""
+    from raypipe.config import load
+    from raypipe.contracts.described import describe
+    from raypipe.contracts.dictionary import Source
+    from raypipe.features.uses import uses_of_columns
+
+    names: list[str] = []
+    found: dict[Path, Source] = {}
+    for file in files:
+        text = read_text(file, "the file")
+        if _is_contract(text):
+            described = describe(text, str(file))
+            found.setdefault(file.resolve(), Source(described.contract.name, described))
+            continue
+        spec = load(file).spec
+        names.append(spec.name)
+        uses = uses_of_columns(spec.features, spec.label)
+        for name, source in spec.sources.items():
+            contract = file.parent / source.contract
+            described = describe(read_text(contract, "the contract"), str(contract))
+            before = found.get(contract.resolve())
+            together = {c: (before.uses or {}).get(c, ()) if before else () for c in described.contract.schema.names}
+            for column, words in uses.get(name, {}).items():
+                together[column] = tuple(dict.fromkeys((*together[column], *words)))
+            found[contract.resolve()] = Source(name, described, together)
+    return names, list(found.values())
+
+
+def _is_contract(text: str) -> bool:
+    """Return whether the file is a contract; what is no YAML at all is left to the reader of pipelines."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return False
+    return isinstance(content, dict) and ("apiVersion" in content or content.get("kind") == "DataContract")
 
 
 def _exported(described: Described, to: Notation) -> Exported:

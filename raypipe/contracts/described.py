@@ -133,23 +133,25 @@ class _Writer(yaml.SafeDumper):
 
 
 def _canonical(written: Keys, field: Field) -> tuple[Keys, list[Note]]:
-    kept, notes = [], []
+    kept, notes, options = [], [], mapped(written.get("logicalTypeOptions"))
+    values = [entry["value"] for entry in listed(written.get("enum"))]
+    said = {entry["value"]: entry for entry in listed(written.get("enum"))}
     for i, rule in enumerate(listed(written.get("quality"))):
         if not _is_on_a_value(rule):
             kept.append(rule)
-        elif said := sorted(set(rule) - {"type", "metric", "arguments", "mustBe", "severity"}):
+            continue
+        arguments = mapped(rule.get("arguments"))
+        values += listed(arguments.get("validValues"))
+        options |= {"pattern": str(arguments["pattern"])} if "pattern" in arguments else {}
+        if lost := sorted(set(rule) - {"type", "metric", "arguments", "mustBe", "severity"}):
             path = f"{field.name}.quality.{i}"
             notes.append(
-                Note(path, f"`{rule['metric']}` is written as a rule of the column, without {', '.join(said)}")
+                Note(path, f"`{rule['metric']}` becomes a rule of the column itself, without {', '.join(lost)}")
             )
-    options = {**mapped(written.get("logicalTypeOptions"))}
-    if field.pattern is not None:
-        options["pattern"] = field.pattern
-    enum = listed(written.get("enum")) or [{"value": v} for v in field.valid_values or ()]
     stated = {
         **written,
         "required": field.required,
-        "enum": list({entry["value"]: entry for entry in reversed(enum)}.values())[::-1],
+        "enum": [said.get(value, {"value": value}) for value in dict.fromkeys(values)],
         "logicalTypeOptions": options,
         "quality": kept,
     }

@@ -75,7 +75,7 @@ def to_protobuf(described: Described) -> Exported:
 
 def is_one_line(text: object) -> bool:
     """Return whether a comment holds the text as it is."""
-    return isinstance(text, str) and text == _one_line(text) and not text.startswith(MARK)
+    return isinstance(text, str) and text != "" and text == _one_line(text) and not text.startswith(MARK)
 
 
 def pinned(column: Column) -> int | None:
