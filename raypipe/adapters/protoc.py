@@ -51,7 +51,7 @@ def compile_proto(file: Path) -> bytes:
 
 def _refusal(file: Path, said: str) -> ConfigError:
     """Return the compiler's first complaint, which it writes as `file:line:column: text`."""
-    at = re.search(rf"^{re.escape(file.name)}:(\d+):\d+: (.*)$", said, re.MULTILINE)
+    at = re.search(rf"^(?:.*/)?{re.escape(file.name)}:(\d+):\d+: (.*)$", said, re.MULTILINE)
     line, text = (int(at[1]), at[2]) if at else (None, " ".join(said.split()))
     return ConfigError(
         f"{file}{f':{line}' if line else ''}: Protobuf's compiler refuses this: {text}", file=str(file), line=line

@@ -96,7 +96,8 @@ def describe(text: str, file: str) -> Described:
         stated, lost = _canonical(written, field)
         columns.append(Column(field, stated))
         notes += lost
-    return Described(contract, tuple(columns), content, schema, tuple(notes))
+    stated, of_object = _ordered(content, _CONTRACT), _ordered(schema, _OBJECT)
+    return Described(contract, tuple(columns), stated, of_object, tuple(notes))
 
 
 def write_odcs(stated: Keys, schema: Keys, properties: Iterable[Keys]) -> str:
@@ -155,7 +156,7 @@ def _canonical(written: Keys, field: Field) -> tuple[Keys, list[Note]]:
         "logicalTypeOptions": options,
         "quality": kept,
     }
-    return _stated(stated), notes
+    return _ordered(_stated(stated), _PROPERTY), notes
 
 
 def _is_on_a_value(rule: Keys) -> bool:

@@ -104,24 +104,44 @@ def _property(draw, name, rules=None):
 def documents(draw, names=NAMES):
     """Return the text of a contract that raypipe executes."""
     columns = [draw(_property(name)) for name in draw(st.lists(names, max_size=4, unique=True))]
-    sensor = {"name": "sensor", "logicalType": "string", "primaryKey": True, **draw(sometimes(description=WORDS))}
-    at = {"name": "at", "logicalType": "timestamp", "required": True}
-    known = draw(st.booleans())
-    clocks = [{"property": "eventAt", "value": "at"}, *([{"property": "knownAt", "value": "at"}] if known else [])]
+    head = {
+        **draw(sometimes(description=st.just({"purpose": "readings of a machine"}), domain=WORDS)),
+        **draw(sometimes(slaProperties=st.just([{"property": "retention", "value": 3, "unit": "y"}]))),
+        "version": draw(st.sampled_from(["1.0.0", "2"])),
+    }
     schema = {
         "name": draw(st.sampled_from(["readings", "flight-schedules", "9.lives", "google"])),
         **draw(sometimes(description=WORDS, tags=st.lists(WORDS, max_size=2))),
-        "customProperties": clocks,
-        "properties": draw(st.permutations([sensor, at, *columns])),
     }
+    return _text(head, schema, draw(st.permutations([SENSOR, AT, *columns])), known=draw(st.booleans()))
+
+
+@st.composite
+def pairs(draw):
+    """Return the texts of two contracts that differ in some of their columns."""
+    old = {name: draw(_property(name)) for name in ("x", "y", "z")}
+    kept = draw(st.sets(st.sampled_from(list(old)), min_size=1))
+    new = {name: keys if name in kept else draw(_property(name)) for name, keys in old.items()}
+    looser = draw(st.sets(st.sampled_from(list(new))))
+    new = {n: {k: v for k, v in keys.items() if k not in _RULES or n not in looser} for n, keys in new.items()}
+    return tuple(
+        _text({"version": "1"}, {"name": "readings"}, [SENSOR, AT, *columns.values()]) for columns in (old, new)
+    )
+
+
+SENSOR = {"name": "sensor", "logicalType": "string", "primaryKey": True}
+AT = {"name": "at", "logicalType": "timestamp", "required": True}
+_RULES = ("required", "quality", "logicalTypeOptions")
+
+
+def _text(head, schema, properties, *, known=False):
+    clocks = [{"property": "eventAt", "value": "at"}, *([{"property": "knownAt", "value": "at"}] if known else [])]
     document = {
         "apiVersion": "v3.1.0",
         "kind": "DataContract",
         "id": "readings",
-        "version": draw(st.sampled_from(["1.0.0", "2"])),
-        **draw(sometimes(description=st.just({"purpose": "readings of a machine"}), domain=WORDS)),
-        **draw(sometimes(slaProperties=st.just([{"property": "retention", "value": 3, "unit": "y"}]))),
-        "schema": [schema],
+        **head,
+        "schema": [{**schema, "customProperties": clocks, "properties": properties}],
     }
     return yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
 

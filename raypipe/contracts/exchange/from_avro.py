@@ -122,9 +122,6 @@ class _Field:
             raise self.refused(f"a union of {len(others) + 1} types")
         if isinstance(type_, str):
             type_ = self.named.get(type_, {"type": type_})
-        # A type may wrap another: {"type": {"type": "int", ...}}.
-        while isinstance(type_["type"], dict):
-            type_ = type_["type"]
         return dict(type_)
 
     def refused(self, what: str) -> ContractError:

@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odcs_documents import descriptors, documents
 
@@ -27,6 +27,7 @@ def canonical(text):
     return to_odcs(describe(text, "a contract")).text
 
 
+@settings(max_examples=50)
 @given(documents())
 def test_the_canonical_form_means_the_same_and_is_its_own(text):
     once = canonical(text)
@@ -34,18 +35,21 @@ def test_the_canonical_form_means_the_same_and_is_its_own(text):
     assert canonical(once) == once
 
 
+@settings(max_examples=50)
 @given(documents())
 def test_json_schema_gives_back_everything(text):
     exported = to_json_schema(describe(text, "a contract")).text
     assert imported(read_json_schema(exported, "exported")) == canonical(text)
 
 
+@settings(max_examples=50)
 @given(documents(IDENTIFIERS))
 def test_avro_gives_back_everything(text):
     exported = to_avro(describe(text, "a contract")).text
     assert imported(read_avro_schema(exported, "exported")) == canonical(text)
 
 
+@settings(max_examples=50)
 @given(documents(IDENTIFIERS))
 def test_protobuf_gives_back_everything_and_pins_the_field_numbers(text):
     described = describe(text, "a contract")
