@@ -175,7 +175,10 @@ def _is_on_a_value(rule: Keys) -> bool:
 def _stated(keys: Keys) -> Keys:
     """Return the keys that say something."""
     empty = {"required": False, "enum": [], "logicalTypeOptions": {}, "quality": []}
-    return {k: v for k, v in keys.items() if v is not None and (k not in empty or v != empty[k])}
+    stated = {k: v for k, v in keys.items() if v is not None and (k not in empty or v != empty[k])}
+    if "logicalTypeOptions" in stated:
+        stated["logicalTypeOptions"] = _ordered(mapped(stated["logicalTypeOptions"]), _OPTIONS)
+    return stated
 
 
 def _order(model: type[OpenDataContractStandard | SchemaObject | SchemaProperty], *first: str) -> Sequence[str]:
@@ -184,6 +187,10 @@ def _order(model: type[OpenDataContractStandard | SchemaObject | SchemaProperty]
 
 _CONTRACT = _order(OpenDataContractStandard, "apiVersion", "kind", "id", "name", "version", "status")
 _OBJECT = _order(SchemaObject, "name", "description")
+_OPTIONS = (
+    *("format", "timezone", "defaultTimezone", "minLength", "maxLength", "pattern"),
+    *("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
+)
 _PROPERTY = _order(SchemaProperty, "name", "description", "logicalType", "logicalTypeOptions", "required")
 
 

@@ -45,9 +45,11 @@ def _options(logical):
             lengths = st.just({}) | st.builds(_lengths, st.integers(0, 3), st.integers(0, 3))
             return st.builds(lambda a, b: {**a, **b}, lengths, sometimes(pattern=st.sampled_from(PATTERNS)))
         case "integer":
-            return _ends(st.integers(-3, 3))
+            steps = sometimes(multipleOf=st.sampled_from([1, 2]))
+            return st.builds(lambda a, b: {**a, **b}, _ends(st.integers(-3, 3)), steps)
         case "number":
-            return _ends(st.integers(-6, 6).map(lambda n: n / 2) | st.integers(-3, 3))
+            ends = _ends(st.integers(-6, 6).map(lambda n: n / 2) | st.integers(-3, 3))
+            return st.builds(lambda a, b: {**a, **b}, ends, sometimes(multipleOf=st.sampled_from([0.5, 1, 2.0])))
         case "date":
             days = st.integers(1, 9).map(lambda d: f"2020-01-0{d}")
             return st.builds(lambda a, b: {**a, **b}, _ends(days), sometimes(format=st.sampled_from(FORMATS["date"])))
@@ -74,6 +76,14 @@ REFUSED = {"type": "library", "metric": "nullValues", "mustBe": 0}
 TOLD = {"type": "text", "description": "should look plausible"}
 
 
+def _missing(logical):
+    values = {"string": ["", "north", "n/a"], "integer": [-1, 2], "number": [-1, 1.5, None]}.get(logical)
+    if values is None:
+        return st.just([])
+    rule = {"metric": "missingValues", "arguments": {"missingValues": values}, "mustBe": 0}
+    return st.sampled_from([[], [rule], [{**rule, "severity": "warning"}], [{**rule, "unit": "percent", "mustBe": 7}]])
+
+
 def _values(logical):
     if logical not in ("string", "integer"):
         return st.just({})
@@ -90,6 +100,7 @@ def _property(draw, name, rules=None):
     options = draw(_options(logical))
     values = draw(_values(logical))
     quality = [*values.get("quality", []), *draw(st.lists(st.sampled_from([WARNED, REFUSED, TOLD]), max_size=2))]
+    quality += draw(_missing(logical))
     return {
         "name": name,
         "logicalType": logical,

@@ -106,8 +106,10 @@ def unchecked(column: Column, held: Collection[str], reader: str) -> Iterator[No
 
 
 def unchecked_of_contract(described: Described, reader: str) -> Iterator[Note]:
-    """Yield a note where the schema object has rules, which concern more than one row."""
-    if left := [key for key in ("quality", "relationships") if described.schema.get(key)]:
+    """Yield a note where the contract has rules that concern more than one value."""
+    left = [key for key in ("quality", "relationships") if described.schema.get(key)]
+    left += [key for key in ("slaProperties",) if described.stated.get(key)]
+    if left:
         words = ", ".join(f"`{key}`" for key in left)
         yield Note(described.contract.name, f"{reader} does not check {words}: carried on as keys of the contract")
 

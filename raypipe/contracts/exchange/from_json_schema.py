@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import polars as pl
 
 from raypipe.contracts.contract import TimeText
-from raypipe.contracts.described import Keys, Note, mapped
+from raypipe.contracts.described import Keys, Note, listed, mapped
 from raypipe.contracts.exchange import ecmascript
 from raypipe.contracts.exchange.carried import Outline, merged
 from raypipe.contracts.exchange.references import SchemaDocument
-from raypipe.contracts.exchange.to_json_schema import ANNOTATIONS, KEYWORD, time_keywords
+from raypipe.contracts.exchange.to_json_schema import ANNOTATIONS, KEYWORD, missing_values, time_keywords
 from raypipe.contracts.times import ISO_TIMESTAMP_WITHOUT_ZONE, time_text
 
 _SILENT = ("$schema", "$id", "id", "$comment", "$defs", "definitions", "title", "description", KEYWORD)
@@ -89,6 +89,7 @@ class _Property:
             self._take_text_form(logical, carried)
         else:
             self._take_rules(kind)
+            self._take_missing(carried)
         native |= {"logicalType": logical, **({"logicalTypeOptions": self._options} if self._options else {})}
         lost = {key: value for key, value in self._left.items() if key not in _SILENT}
         self._notes += [Note(f"{self._path}/{key}", f"`{value}` is not taken over") for key, value in lost.items()]
@@ -131,6 +132,7 @@ class _Property:
         if kind in ("integer", "number"):
             self._take_end("minimum", whole=kind == "integer")
             self._take_end("maximum", whole=kind == "integer")
+            self._take_multiple(whole=kind == "integer")
         if kind in ("string", "integer"):
             self._take_values(str if kind == "string" else int)
         if kind == "string":
@@ -154,6 +156,20 @@ class _Property:
             key = (max if end == "minimum" else min)(stated, key=stated.__getitem__)
             self._options[key] = stated[key]
             self._left = {k: v for k, v in left.items() if k not in stated}
+
+    def _take_multiple(self, *, whole: bool) -> None:
+        step = self._left.get("multipleOf")
+        if step is not None and (not whole or step == int(step)):
+            self._options["multipleOf"] = int(step) if whole else step
+            del self._left["multipleOf"]
+
+    def _take_missing(self, carried: Keys) -> None:
+        """Take the values that stand for none where the rules that were carried say the same."""
+        said = mapped(self._left.get("not"))
+        known = [value for rule in listed(carried.get("quality")) for value in missing_values(rule)]
+        values = listed(said.get("enum"))
+        if known and set(said) == {"enum"} and all(v in known for v in values) and all(v in values for v in known):
+            del self._left["not"]
 
     def _take_values(self, kind: type) -> None:
         values = [v for v in self._left.get("enum", []) if v is not None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from raypipe.contracts.contract import Field, TimeText
-from raypipe.contracts.described import Column, Described, Note
+from raypipe.contracts.described import Column, Described, Keys, Note, listed, mapped
 from raypipe.contracts.exchange import ecmascript
 from raypipe.contracts.exchange.carried import (
     Exported,
@@ -55,7 +55,7 @@ def to_json_schema(described: Described) -> Exported:
         "required": [f.name for f in described.contract.fields if f.required],
         KEYWORD: carry_contract(described),
     }
-    notes = [note for c in described.columns for note in (*unchecked(c, _held(c), _READER), *_of_pattern(c.field))]
+    notes = [note for c in described.columns for note in (*unchecked(c, _checked(c), _READER), *_of_pattern(c.field))]
     return Exported(as_json(schema, indent=2) + "\n", (*notes, *unchecked_of_contract(described, _READER)))
 
 
@@ -80,10 +80,24 @@ def _held(column: Column) -> set[str]:
     if str(column.field.type) not in _TYPES:
         return held
     held |= {"logicalType", "enum"}
-    held |= {_OPTIONS + key for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")}
+    held |= {_OPTIONS + key for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")}
     held |= {_OPTIONS + key for key in ("minLength", "maxLength")}
     pattern = column.field.pattern
     return held | ({f"{_OPTIONS}pattern"} if pattern is not None and ecmascript.is_portable(pattern) else set())
+
+
+def _checked(column: Column) -> set[str]:
+    """Return the keys that a validator checks: those that it holds, and values that stand for none."""
+    only_missing = all(missing_values(rule) for rule in listed(column.stated.get("quality")))
+    return _held(column) | ({"quality"} if only_missing else set())
+
+
+def missing_values(rule: Keys) -> set[object]:
+    """Return the values that a quality rule refuses because they stand for none; of another rule there are none."""
+    refuses = rule.get("mustBe") == 0 and rule.get("severity") in (None, "error")
+    if rule.get("metric") != "missingValues" or not refuses:
+        return set()
+    return {value for value in listed(mapped(rule.get("arguments")).get("missingValues")) if value is not None}
 
 
 def _property(column: Column) -> dict[str, object]:
@@ -99,6 +113,8 @@ def _property(column: Column) -> dict[str, object]:
             said["pattern"] = field.pattern
         if field.valid_values is not None:
             said["enum"] = [*dict.fromkeys(field.valid_values), *([] if field.required else [None])]
+        if field.missing_values is not None:
+            said["not"] = {"enum": list(dict.fromkeys(field.missing_values))}
     carried = carry(column, held)
     return {**said, **({KEYWORD: carried} if carried else {})}
 
@@ -110,6 +126,8 @@ def _limits(field: Field) -> Iterator[tuple[str, object]]:
     for key, length in (("minLength", field.min_length), ("maxLength", field.max_length)):
         if length is not None:
             yield key, length
+    if field.multiple_of is not None:
+        yield "multipleOf", field.multiple_of
 
 
 def _of_pattern(field: Field) -> Iterator[Note]:

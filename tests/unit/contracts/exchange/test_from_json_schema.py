@@ -36,6 +36,7 @@ STRING = {"logicalType": "string", **REQUIRED}
         ({"type": "string", "format": "date"}, {"logicalType": "date", **REQUIRED}),
         ({"type": "string", "format": "date-time"}, {"logicalType": "timestamp", **REQUIRED}),
         ({"type": "integer", "format": "int64"}, {"logicalType": "integer", **REQUIRED}),
+        ({"type": "integer", "multipleOf": 2.0}, {"logicalType": "integer", "logicalTypeOptions": {"multipleOf": 2}, **REQUIRED}),
         ({"type": ["integer", "number"]}, {"logicalType": "number", **REQUIRED}),
         ({"type": "integer", "minimum": 1.0}, {"logicalType": "integer", "logicalTypeOptions": {"minimum": 1}, **REQUIRED}),
         (
@@ -98,8 +99,8 @@ def test_what_is_not_taken_over_is_said_by_its_pointer():
     outline = read(
         {
             "a/b~c": {"type": "string", "format": "email", "pattern": "(?!x)", "default": "a"},
-            "n": {"type": "number", "multipleOf": 2, "enum": [1.5], "minimum": 0},
-            "i": {"type": "integer", "minimum": 0.5},
+            "n": {"type": "number", "not": {"enum": [7]}, "enum": [1.5], "minimum": 0},
+            "i": {"type": "integer", "minimum": 0.5, "multipleOf": 1.5},
             "d": {"type": "string", "format": "date", "pattern": "^2"},
             "p": {"type": "string", "pattern": r"^\d(?<n>x)"},
             "q": {"type": "string", "pattern": r"^\d"},
@@ -113,9 +114,10 @@ def test_what_is_not_taken_over_is_said_by_its_pointer():
         "#/properties/a~1b~0c/format: `email` is not taken over",
         "#/properties/a~1b~0c/pattern: `(?!x)` is not taken over",
         "#/properties/a~1b~0c/default: `a` is not taken over",
-        "#/properties/n/multipleOf: `2` is not taken over",
+        "#/properties/n/not: `{'enum': [7]}` is not taken over",
         "#/properties/n/enum: `[1.5]` is not taken over",
         "#/properties/i/minimum: `0.5` is not taken over",
+        "#/properties/i/multipleOf: `1.5` is not taken over",
         "#/properties/d/pattern: `^2` is not taken over",
         "#/properties/p/pattern: taken over as it is, but not every regular expression reads it alike: see what it lets pass",
         r"#/properties/q/pattern: `\d` are of ASCII in ECMAScript, of Unicode in a contract",

@@ -50,6 +50,8 @@ def only_what_avro_holds(contract):
                 pattern=None,
                 text=None,
                 valid_values=symbols(field),
+                multiple_of=None,
+                missing_values=None,
             )
             for field in contract.fields
         ),
