@@ -64,6 +64,23 @@ def read_avro_schema(text: str, file: str) -> Outline:
     ContractError
         When it is no Avro schema of a record, or a field is no scalar.
     """
+    record, named = _parsed(text, file)
+    carried, notes = mapped(record.get(ATTRIBUTE)), []
+    space, _, name = str(record["name"]).rpartition(".")
+    if space:
+        notes.append(Note(name, f"the namespace `{space}` is not taken over"))
+    notes += _others(name, record, ("type", "name", "doc", "fields", ATTRIBUTE))
+    columns = []
+    for field in record["fields"]:
+        found = _Field(file, field, named)
+        columns.append(found.keys())
+        notes += found.notes()
+    doc = record.get("doc")
+    return Outline(name, None if doc is None else str(doc), tuple(columns), carried, tuple(notes))
+
+
+def _parsed(text: str, file: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the record, and every type that has a name."""
     named: dict[str, Any] = {}
     try:
         record = fastavro.parse_schema(json.loads(text), named_schemas=named)
@@ -78,18 +95,7 @@ def read_avro_schema(text: str, file: str) -> Outline:
         raise ContractError(
             f"{file}: the rows of this schema are not records: give a record's schema", file=file, line=None, key=""
         )
-    carried, notes = mapped(record.get(ATTRIBUTE)), []
-    space, _, name = str(record["name"]).rpartition(".")
-    if space:
-        notes.append(Note(name, f"the namespace `{space}` is not taken over"))
-    notes += _others(name, record, ("type", "name", "doc", "fields", ATTRIBUTE))
-    columns = []
-    for field in record["fields"]:
-        found = _Field(file, field, named)
-        columns.append(found.keys())
-        notes += found.notes()
-    doc = record.get("doc")
-    return Outline(name, None if doc is None else str(doc), tuple(columns), carried, tuple(notes))
+    return record, named
 
 
 def _others(path: str, written: dict[str, Any], known: tuple[str, ...]) -> Iterator[Note]:
