@@ -109,6 +109,8 @@ def _quality(rule: Keys) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list) and len(value) == 2 and all(isinstance(v, int | float) for v in value):
         return f"{value[0]} and {value[1]}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

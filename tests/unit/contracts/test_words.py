@@ -36,6 +36,7 @@ from raypipe.contracts.words import rules_in_words, table_rules_in_words
             ("SELECT 1 must be at least 1",),
         ),
         ({"quality": [{"metric": "novelty", "mustBe": 0}]}, ("novelty must be 0",)),
+        ({"quality": [{"type": "sql", "query": "a < b", "mustBe": True}]}, ("a < b must be true",)),
         ({"relationships": [{"to": "airports.code"}]}, ("refers to airports.code",)),
     ],
 )
