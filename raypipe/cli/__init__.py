@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("raypipe.cli.ingest", "Ingest what has landed, and nothing else."),
     "report": ("raypipe.cli.report", "Fetch the quality report of what was ingested, and open it."),
     "metrics": ("raypipe.cli.metrics", "Tell Prometheus what was ingested, refused and halted."),
-    "contract": ("raypipe.cli.contract", "Check contracts without data; say what a change of one would break."),
+    "contract": ("raypipe.cli.contract", "Check, compare, export, import and describe contracts, without data."),
     "dlq": ("raypipe.cli.dlq", "List what was refused, check it again after a contract was mended, or drop it."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),
     "explain": ("raypipe.cli.explain", "Say why a prediction, a version or a rollout came out as it did."),
