@@ -150,12 +150,13 @@ class RayIngestor:
         if last:
             self._record_committed(work, last, events)
         seen = {(e.uri, e.etag) for e in past}
-        listed = [(o, feed.format) for feed in work.spec.feeds for o in self._store.listing(feed.uri)]
+        listed = [(o, feed.format) for feed in work.spec.objects for o in self._store.listing(feed.uri)]
         new = [(o, f) for o, f in listed if (o.uri, o.etag) not in seen]
-        if not new and not past:
+        if not new and not past and work.spec.objects:
             raise RaypipeError(
                 f"source `{work.name}` is empty: nothing has landed under "
-                f"{', '.join(f.uri for f in work.spec.feeds)}: land data there, or correct `sources.{work.name}.feeds`",
+                f"{', '.join(f.uri for f in work.spec.objects)}: land data there, or correct "
+                f"`sources.{work.name}.feeds`",
                 source=work.name,
             )
         return replace(work, manifest=self._manifests.commit(work.stream, last + 1, new, self._clock()) if new else ())
@@ -196,10 +197,13 @@ class RayIngestor:
     def _conclude(self, work: _Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
         if not work.manifest:
-            nothing = Finding("new_rows", Status.NOT_APPLICABLE, f"nothing new has landed for `{work.name}`")
-            verdict = Verdict(Status.NOT_APPLICABLE, (nothing,))
-            event("ingest", f"{work.name}: nothing new")
-            return Ingested(work.name, table.snapshot(), verdict, GateEvidence())
+            snapshot = table.snapshot()
+            said = f"nothing new has landed for `{work.name}`"
+            if not work.spec.objects:
+                said = f"`{work.name}` is filled by `raypipe stream`: its table has {snapshot.rows:,} rows"
+            event("ingest", said)
+            nothing = Finding("new_rows", Status.NOT_APPLICABLE, said)
+            return Ingested(work.name, snapshot, Verdict(Status.NOT_APPLICABLE, (nothing,)), GateEvidence())
         if work.course is Course.WAIT and work.said:
             verdict = halt.waiting(work.name, work.said)
             event("ingest", f"{work.name}: generation {work.generation} is still halted and was not read")

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("raypipe.cli.platform", "Show every part: state, address, process, ports. Exit 0 when all are up."),
     "down": ("raypipe.cli.platform", "End every process that `up` started, and nothing else."),
     "ingest": ("raypipe.cli.ingest", "Ingest what has landed, and nothing else."),
+    "stream": ("raypipe.cli.stream", "Read a source's messages while they arrive, exactly once."),
     "contract": ("raypipe.cli.contract", "Check contracts without data; say what a change of one would break."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),
     "explain": ("raypipe.cli.explain", "Say why a prediction, a version or a rollout came out as it did."),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from raypipe.adapters.lake.actions import Standing, add_action, remove_action
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
@@ -33,6 +33,8 @@ from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
 _TURN = "turn"
+# Commits of one writer that are looked through before the whole log is.
+_RECENT = 100
 # Each further attempt means that another writer of the same table came between.
 _ATTEMPTS = 10
 
@@ -68,6 +70,14 @@ class LakeTable:
         """Return how many commits of this table took its turn; for `commit`, read before the rows are compared."""
         return self.generation(_TURN)
 
+    def standing(self, app_ids: Sequence[str] = ()) -> Standing:
+        """Return the version, the turn and the numbers of these application ids, all read at once."""
+        table = self._open()
+        if table is None:
+            return Standing(-1, 0, dict.fromkeys(app_ids, 0))
+        numbers = {name: table.transaction_version(name) or 0 for name in (_TURN, *app_ids)}
+        return Standing(table.version(), numbers[_TURN], numbers)
+
     def commit(
         self,
         files: Sequence[WrittenFile],
@@ -79,8 +89,9 @@ class LakeTable:
         turn: int | None = None,
         positions: Mapping[str, int] | None = None,
         metadata: Mapping[str, object] | None = None,
-    ) -> None:
-        """Make the files visible under `generation` in one atomic step.
+        data_change: bool = True,
+    ) -> int:
+        """Make the files visible under `generation` in one atomic step, and return the version that has them.
 
         Parameters
         ----------
@@ -93,6 +104,8 @@ class LakeTable:
             takes a turn came since, and takes the next.
         positions
             Further application ids and their numbers, such as offsets, kept in the same step; `generation` reads them.
+        data_change
+            Whether rows come or go; false where the same rows lie in other files afterwards.
 
         Raises
         ------
@@ -112,8 +125,8 @@ class LakeTable:
                 *(Transaction(name, number) for name, number in (positions or {}).items()),
             ],
         )
-        actions: list[AddAction | RemoveAction] = [_add_action(f) for f in files]
-        actions += [_remove_action(f, self.uri) for f in removed]
+        actions: list[AddAction | RemoveAction] = [add_action(f, data_change) for f in files]
+        actions += [remove_action(f, self.uri, data_change) for f in removed]
         with boundary(f"commit {self.name}: {app_id} {generation}"), self._translated():
             for attempt in range(_ATTEMPTS):
                 try:
@@ -124,13 +137,14 @@ class LakeTable:
                         partition_by=self.partition_by,
                         commit_properties=properties,
                     )
-                    return
+                    return int(table.version())
                 except CommitFailedError as error:
                     # Somebody else's commit to the same table is no reason to give up; one of our generation is.
                     table = self._open() or self._create()
                     self._refuse_moved(table, expected, error)
                     if attempt == _ATTEMPTS - 1:
                         raise self._moved(app_id, generation - 1, generation - 1) from error
+        raise AssertionError("the last attempt returns or raises")
 
     def _refuse_moved(self, table: DeltaTable, expected: Mapping[str, int], cause: Exception | None = None) -> None:
         for name, number in expected.items():
@@ -155,13 +169,14 @@ class LakeTable:
         """Write `rows` as one file and commit it; for small tables written by the driver."""
         self.commit([self.write(rows)], app_id=app_id, generation=generation, metadata=metadata)
 
-    def write(self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = ()) -> WrittenFile:
+    def write(
+        self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = (), prefix: str = ""
+    ) -> WrittenFile:
         """Write `rows` as one Parquet file that no reader sees yet, and describe it.
 
-        Names are never reused, so an attempt that died leaves files that only a vacuum finds.
+        Names are never reused, so an attempt that died leaves files that only a vacuum finds. They begin with `prefix`.
         """
-        directory = "/".join(f"{k}={v}" for k, v in partition)
-        path = f"{directory}/{uuid.uuid4().hex}.parquet" if directory else f"{uuid.uuid4().hex}.parquet"
+        path = "/".join([*(f"{k}={v}" for k, v in partition), f"{prefix}{uuid.uuid4().hex}.parquet"])
         columns = [f.name for f in self.schema if f.name not in self.partition_by]
         sink = pa.BufferOutputStream()
         pq.write_table(rows.select(columns), sink, compression="zstd")
@@ -174,10 +189,11 @@ class LakeTable:
         table = self._open()
         if table is None:
             return None
-        for entry in table.history():
-            recorded: dict[str, object] = json.loads(entry.get(_METADATA, "{}"))
-            if recorded.get("app_id") == app_id:
-                return recorded
+        for limit in (_RECENT, None):
+            for entry in table.history(limit):
+                recorded: dict[str, object] = json.loads(entry.get(_METADATA, "{}"))
+                if recorded.get("app_id") == app_id:
+                    return recorded
         return None
 
     def files(self, version: int | None = None) -> tuple[DataFile, ...]:
@@ -272,27 +288,6 @@ class LakeTable:
             expected=expected,
             found=found,
         )
-
-
-def _add_action(file: WrittenFile) -> AddAction:
-    return AddAction(
-        path=file.path,
-        size=file.size_bytes,
-        partition_values=dict(file.partition),
-        modification_time=int(time.time() * 1000),
-        data_change=True,
-        stats=json.dumps({"numRecords": file.rows}),
-    )
-
-
-def _remove_action(file: DataFile, root: str) -> RemoveAction:
-    return RemoveAction(
-        path=file.uri.removeprefix(f"{root}/"),
-        data_change=True,
-        deletion_timestamp=int(time.time() * 1000),
-        size=file.size_bytes,
-        partition_values=dict(file.partition),
-    )
 
 
 def _text(value: object) -> str | None:
