@@ -172,6 +172,7 @@ def make_platform(root: Path) -> LocalPlatform:
         f"ray: {{kind: embedded, port: {first + 11}, dashboard_port: {first + 12}, client_port: {first + 13},"
         f" cpus: 4, object_store_bytes: 200000000}}\n"
         f"serve: {{host: 127.0.0.1, port: {first + 14}}}\n"
+        f"kafka: {{kind: embedded, port: {first + 15}}}\n"
     )
     return LocalPlatform(root / "home", env_file)
 
