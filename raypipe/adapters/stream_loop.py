@@ -106,7 +106,7 @@ class SourceStream:
         self._recent: Recent = ()
         self._let_in = 0
         self._commits = 0
-        self._began_at = self._said_at = time.monotonic()
+        self._began_at = self._said_at = self._measured_at = time.monotonic()
 
     def run(self, until: Until, resolution: Resolution | None = None) -> Streamed:
         """Return what the stream came to, after it was stopped, halted, or is where `until` says.
@@ -123,6 +123,7 @@ class SourceStream:
         while not self._ends(until):
             batch = self._gathered(until)
             if batch is None:
+                self._say_at_times()
                 continue
             if halted := self._judged(batch):
                 self._patiently(lambda b=batch, h=halted: self._record_halt(b, h), until)  # type: ignore[misc]
@@ -212,12 +213,17 @@ class SourceStream:
         self._commits += 1
         if self._commits % _COMPACT_COMMITS == 0:
             self._metrics.compacted(self._patiently(self._tables.compact, until))
-        if time.monotonic() - self._said_at >= _SAY_S:
+        self._say_at_times()
+
+    def _say_at_times(self) -> None:
+        """Say how far it is, after the first commit and then every few seconds in which there was one."""
+        if time.monotonic() - self._measured_at >= _SAY_S:
+            self._measure()
+        if self._counts is not self._said and (self._commits == 1 or time.monotonic() - self._said_at >= _SAY_S):
             self._say("reads")
 
     def _say(self, what: str) -> None:
-        lag = {partition: n for feed in self._feeds for partition, n in feed.lag().items()}
-        self._metrics.stands(lag, len(self._tables.index))
+        lag = self._measure()
         seconds = max(1e-3, time.monotonic() - self._said_at)
         new = self._counts.rows - self._said.rows
         c = self._counts
@@ -235,6 +241,12 @@ class SourceStream:
             lag=lag,
         )
         self._said_at, self._said = time.monotonic(), c
+
+    def _measure(self) -> Mapping[str, int]:
+        lag = {partition: n for feed in self._feeds for partition, n in feed.lag().items()}
+        self._metrics.stands(lag, len(self._tables.index))
+        self._measured_at = time.monotonic()
+        return lag
 
     def _patiently(self, action: Callable[[], T], until: Until) -> T:
         """Return what the action returns, however long what it needs is away."""

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
+from raypipe.adapters.lake.store import Store
 from raypipe.config import load
 from raypipe.local.platform import first_process
 
@@ -101,15 +102,42 @@ def _at(number):
 
 
 @pytest.fixture(scope="module")
-def broker(platform):
-    """The shared platform, with Kafka."""
+def broker(new_platform, tmp_path_factory):
+    """A platform of a store and a broker: a stream needs nothing else."""
+    root = tmp_path_factory.mktemp("broker")
+    made = new_platform(root)
+    spec = made.spec
+    made.env_file.write_text(
+        f"storage: {{kind: embedded, port: {spec.storage.port}, internal_port: {spec.storage.internal_port}}}\n"
+        f"kafka: {{kind: embedded, port: {spec.kafka.port}}}\n"
+        f"registry: {{kind: mlflow, uri: 'sqlite:///{root}/mlflow.db'}}\n"
+        "ray: {kind: cluster, address: '127.0.0.1:1', dashboard: 'http://127.0.0.1:1'}\n"
+    )
+    try:
+        up(made)
+        yield made
+    finally:
+        done = made.down()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "kafka is down" in done.stdout
+
+
+def up(platform):
+    """Bring store and broker up; that no Ray answers is what `up` ends with."""
     done = platform.cli("up", "--env", str(platform.env_file), "--with", "kafka")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return platform
+    assert "Ray does not answer" in " ".join(done.stderr.split()), done.stdout + done.stderr
+    return done.stdout
+
+
+def states(platform):
+    """Return the state of each part."""
+    lines = platform.cli("status").stdout.splitlines()
+    return {words[0]: words[1] for line in lines if len(words := line.split()) > 2 and words[1] in ("up", "down")}
 
 
 @pytest.fixture
-def topic(broker, store, tmp_path, request):
+def topic(broker, tmp_path, request):
+    store = Store(broker.endpoints.store)
     name = f"rides_{abs(hash(request.node.name)) % 10**8}"
     (tmp_path / "rides.odcs.yaml").write_text(CONTRACT)
     file = tmp_path / "pipeline.yaml"
@@ -124,9 +152,8 @@ class Child:
     """A stream in a process of its own."""
 
     def __init__(self, topic, *more, **variables):
-        self.trace = topic.file.with_name(f"boundaries-{os.urandom(4).hex()}")
         command = [sys.executable, "-c", "from raypipe.cli import main; main()", *topic.arguments(*more)]
-        env = topic.platform.variables | {"RAYPIPE_BOUNDARIES": str(self.trace)} | variables
+        env = topic.platform.variables | variables
         self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def killed_where_it_stops(self):
@@ -159,21 +186,13 @@ def test_killed_at_every_boundary_and_run_again_each_message_is_in_the_lake_once
         for moment in ("before", "after"):
             topic.produce(messages, messages + 60)
             messages += 60
-            reached = [line for line in _boundaries(topic) if table in line]
-            generation = len(reached) and _next_of(topic, table)
-            child = Child(
-                topic, "--once", RAYPIPE_STOP_AT=f"{moment} commit {table}: stream/{topic.name} {generation or 1}"
-            )
-            child.killed_where_it_stops()
+            point = f"{moment} commit {table}: stream/{topic.name} {_next_of(topic, table)}"
+            Child(topic, "--once", RAYPIPE_STOP_AT=point).killed_where_it_stops()
     out = once(topic)
     assert "0 behind" in out
     topic.must_hold(messages)
     assert "0 messages" in once(topic)
     topic.must_hold(messages)
-
-
-def _boundaries(topic):
-    return [line for f in topic.file.parent.glob("boundaries-*") for line in f.read_text().splitlines()]
 
 
 def _next_of(topic, table):
@@ -189,10 +208,9 @@ def test_a_stream_outlives_its_broker_and_what_was_sent_before_and_after_is_ther
     child.await_line('"rows": 300')
     part = first_process(topic.platform.home, "kafka")
     os.kill(part.pid, signal.SIGKILL)
-    assert topic.platform.cli("status").returncode == 1
-    done = topic.platform.up()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "kafka is up" in done.stdout
+    assert states(topic.platform) == {"storage": "up", "registry": "up", "ray": "down", "kafka": "down"}
+    assert "kafka is up" in up(topic.platform)
+    assert states(topic.platform)["kafka"] == "up"
     topic.produce(300, 600)
     child.await_line('"rows": 600')
     child.process.send_signal(signal.SIGTERM)
