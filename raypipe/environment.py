@@ -154,10 +154,7 @@ class ExistingKafka(Spec):
     @model_validator(mode="after")
     def _secrets_are_named(self) -> ExistingKafka:
         for option in self.options:
-            if (
-                option.endswith(("password", ".pem", "secret", "token.endpoint.url"))
-                or option == "sasl.oauthbearer.config"
-            ):
+            if option.endswith(("password", ".pem", "secret", "sasl.oauthbearer.config")):
                 raise ValueError(f"`{option}` may hold a secret: name it under `kafka.secrets`, not `kafka.options`")
         return self
 

@@ -48,8 +48,8 @@ class StreamTables:
         self._store, self._who, self._source = store, who, source
         self._app, self._compact_app = f"stream/{source}", f"compact/{source}"
         self._letters_of = f"stream/{source}/events"
-        self._events = events_table(store, source, contract)
-        self._letters = dead_letters_table(store)
+        self._events = events_table(store, source, contract).kept_open()
+        self._letters = dead_letters_table(store).kept_open()
         same_date = contract.event_at in contract.key
         self.index = EventIndex(self._ids, same_date=same_date, window=spec.dedup.window)
         self.generation = 0

@@ -1,4 +1,4 @@
-"""Files that come and go, as Delta's log says it, and where a table stands. Knows the log; does not write it."""
+"""Files that come and go, columns, and where a table stands, as Delta's log has it. Does not write the log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.errors import ContractError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +54,26 @@ def remove_action(file: DataFile, root: str, data_change: bool) -> RemoveAction:
         deletion_timestamp=int(time.time() * 1000),
         size=file.size_bytes,
         partition_values=dict(file.partition),
+    )
+
+
+def refuse_other_columns(table: str, found: Schema, wanted: pa.Schema) -> None:
+    """Return if rows of these columns can be appended to a table.
+
+    Raises
+    ------
+    ContractError
+        When it has other columns; naming them, and what to do.
+    """
+    ours = Schema.from_arrow(wanted)
+    if found == ours:
+        return
+    was = {f.name: str(f.type) for f in found.fields}
+    now = {f.name: str(f.type) for f in ours.fields}
+    changed = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+    raise ContractError(
+        f"the table {table} was written under another contract: {', '.join(changed)} "
+        f"{'differs' if len(changed) == 1 else 'differ'}: take the change back, or give the source a new name, "
+        "which makes a new table and reads the feeds from the start",
+        key=table,
     )

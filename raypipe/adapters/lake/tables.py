@@ -24,11 +24,11 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from raypipe.adapters.lake.actions import Standing, add_action, remove_action
+from raypipe.adapters.lake.actions import Standing, add_action, refuse_other_columns, remove_action
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
-from raypipe.errors import ContractError, GenerationMoved, Unavailable
+from raypipe.errors import GenerationMoved, Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
@@ -60,6 +60,8 @@ class LakeTable:
         self.schema = schema
         self.partition_by = list(partition_by)
         self.uri = store.lake(name)
+        self._keeps = False
+        self._kept: DeltaTable | None = None
 
     def generation(self, app_id: str) -> int:
         """Return the last committed generation of `app_id`, 0 when there is none."""
@@ -115,7 +117,7 @@ class LakeTable:
         """
         table = self._open() or self._create()
         if not overwrite:
-            self._refuse_other_columns(table)
+            refuse_other_columns(self.name, table.schema(), self.schema)
         expected = {app_id: generation - 1} | ({} if turn is None else {_TURN: turn})
         self._refuse_moved(table, expected)
         properties = CommitProperties(
@@ -137,6 +139,7 @@ class LakeTable:
                         partition_by=self.partition_by,
                         commit_properties=properties,
                     )
+                    table.update_incremental()
                     return int(table.version())
                 except CommitFailedError as error:
                     # Somebody else's commit to the same table is no reason to give up; one of our generation is.
@@ -161,7 +164,7 @@ class LakeTable:
             When the table has other columns; naming them, and what to do.
         """
         if (table := self._open()) is not None:
-            self._refuse_other_columns(table)
+            refuse_other_columns(self.name, table.schema(), self.schema)
 
     def append(
         self, rows: pa.Table, *, app_id: str, generation: int, metadata: Mapping[str, object] | None = None
@@ -231,26 +234,23 @@ class LakeTable:
         digest = hashlib.sha256(lines.encode()).hexdigest()
         return Snapshot(self.name, -1 if table is None else table.version(), digest, sum(f.rows for f in files))
 
+    def kept_open(self) -> LakeTable:
+        """Return this table, for one thread that asks often: what it knows of the log is kept and only added to."""
+        self._keeps = True
+        return self
+
     def _open(self, version: int | None = None) -> DeltaTable | None:
         with self._translated():
+            if version is None and self._kept is not None:
+                self._kept.update_incremental()
+                return self._kept
             try:
-                return DeltaTable(self.uri, version=version, storage_options=self.store.delta_options())
+                table = DeltaTable(self.uri, version=version, storage_options=self.store.delta_options())
             except TableNotFoundError:
                 return None
-
-    def _refuse_other_columns(self, table: DeltaTable) -> None:
-        ours = Schema.from_arrow(self.schema)
-        if table.schema() == ours:
-            return
-        was = {f.name: str(f.type) for f in table.schema().fields}
-        now = {f.name: str(f.type) for f in ours.fields}
-        changed = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
-        raise ContractError(
-            f"the table {self.name} was written under another contract: {', '.join(changed)} "
-            f"{'differs' if len(changed) == 1 else 'differ'}: take the change back, or give the source a new name, "
-            "which makes a new table and reads the feeds from the start",
-            key=self.name,
-        )
+            if version is None and self._keeps:
+                self._kept = table
+            return table
 
     def _create(self) -> DeltaTable:
         with self._translated(), contextlib.suppress(CommitFailedError):
