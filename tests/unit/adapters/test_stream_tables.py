@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from streams import FIELDS, NOW, ListFeed, Place, ride
 
+from raypipe.adapters import stream_loop
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.adapters.stream_loop import Until
 from raypipe.contracts.contract import Contract, Field
@@ -87,6 +88,7 @@ def test_a_batch_that_follows_letters_without_events_covers_all_of_them(place, m
     feed = ListFeed(values, most=2)
     tables = opened(place, feed, "two")
     assert tables.ahead == {f"list://rides/0#{n}" for n in (0, 2, 4)}
+    monkeypatch.setattr(stream_loop, "MOST_ROWS", 2)
     done = place.stream(feed, "two").run(ALL)
     assert done.counts.rows == 5
     assert place.events.generation("stream/rides") == 1
