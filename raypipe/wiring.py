@@ -130,13 +130,15 @@ def streaming(
     from raypipe.adapters.lake.store import Store
     from raypipe.adapters.stream_loop import SourceStream
     from raypipe.adapters.stream_metrics import StreamMetrics
+    from raypipe.adapters.stream_record import StreamRecord
     from raypipe.adapters.stream_tables import StreamTables
 
     spec, contract = pipeline.spec.sources[source], pipeline.contracts[source]
     store, measured = Store(where.store), StreamMetrics(source)
     feeds = [_feed(where, source, f, codec_of(f, pipeline.directory)) for f in spec.messages]
     tables = StreamTables(store, source, spec, contract, who)
-    running = SourceStream(source, spec, contract, feeds, tables, Decisions(store), measured, now, who, stop)
+    record = StreamRecord(Decisions(store), source, contract.digest, now, who)
+    running = SourceStream(source, spec, contract, feeds, tables, record, measured, now, stop)
     if metrics:
         measured.serve(metrics[1], metrics[0])
     try:

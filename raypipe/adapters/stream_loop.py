@@ -10,11 +10,10 @@ and the index. A store or broker that is away is waited for. Does not know broke
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
 from typing import TypeVar
@@ -23,16 +22,16 @@ import pyarrow.compute as pc
 
 from raypipe.adapters.feed import Feed, Messages
 from raypipe.adapters.ingest_split import Arrival
-from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.stream_batch import Batch, read_batch
 from raypipe.adapters.stream_metrics import StreamMetrics
+from raypipe.adapters.stream_record import StreamRecord
 from raypipe.adapters.stream_tables import StreamTables
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence
-from raypipe.contracts.halt import ACCEPT_HALTED, HALT, Resolution
+from raypipe.contracts.halt import Resolution
 from raypipe.contracts.recent import Recent, judge_recent
 from raypipe.contracts.source import SourceSpec
-from raypipe.errors import ConfigError, Unavailable
+from raypipe.errors import Unavailable
 from raypipe.telemetry import event
 from raypipe.verdict import Verdict
 
@@ -80,8 +79,6 @@ class SourceStream:
 
     Parameters
     ----------
-    who
-        For the record.
     stop
         Set by a signal: the batch at hand is committed, then the stream ends.
     """
@@ -93,15 +90,14 @@ class SourceStream:
         contract: Contract,
         feeds: Sequence[Feed],
         tables: StreamTables,
-        decisions: Decisions,
+        record: StreamRecord,
         metrics: StreamMetrics,
         clock: Callable[[], datetime],
-        who: str,
         stop: Event,
     ) -> None:
         self._source, self._spec, self._contract = source, spec, contract
-        self._feeds, self._tables, self._decisions = feeds, tables, decisions
-        self._metrics, self._clock, self._who, self._stop = metrics, clock, who, stop
+        self._feeds, self._tables, self._record = feeds, tables, record
+        self._metrics, self._clock, self._stop = metrics, clock, stop
         self._counts, self._said = GateEvidence(), GateEvidence()
         self._recent: Recent = ()
         self._let_in = 0
@@ -126,7 +122,7 @@ class SourceStream:
                 self._say_at_times()
                 continue
             if halted := self._judged(batch):
-                self._patiently(lambda b=batch, h=halted: self._record_halt(b, h), until)  # type: ignore[misc]
+                self._patiently(lambda b=batch, h=halted: self._record.halted(self._next, b.split.evidence, h), until)  # type: ignore[misc]
                 break
             self._commit(batch, until)
         self._say("ended" if halted is None else "halted")
@@ -140,7 +136,7 @@ class SourceStream:
     def _open(self, resolution: Resolution | None) -> None:
         names = [name for feed in self._feeds for name in feed.names()]
         positions = self._tables.open(names)
-        self._let_in = self._resolved(resolution)
+        self._let_in = self._record.let_in(self._next, resolution)
         for feed in self._feeds:
             feed.seek({name: positions[name] for name in feed.names() if name in positions})
         event(
@@ -153,6 +149,10 @@ class SourceStream:
         if self._stop.is_set() or (until.deadline is not None and time.monotonic() >= until.deadline):
             return True
         return until.caught_up and self._caught_up
+
+    @property
+    def _next(self) -> int:
+        return self._tables.generation + 1
 
     @property
     def _caught_up(self) -> bool:
@@ -181,7 +181,7 @@ class SourceStream:
         self._began_at = time.monotonic()
         if not rows:
             return None
-        arrival = Arrival(self._source, self._contract, self._tables.generation + 1, self._clock())
+        arrival = Arrival(self._source, self._contract, self._next, self._clock())
         return read_batch([(self._feeds[i].codec, Messages.joined(m)) for i, m in read.items()], arrival)
 
     def _poll(self, read: dict[int, list[Messages]], most: int, until: Until) -> list[Messages]:
@@ -189,7 +189,7 @@ class SourceStream:
         for number, feed in enumerate(self._feeds):
             messages = self._patiently(lambda f=feed: f.poll(most, _POLL_S / len(self._feeds)), until)  # type: ignore[misc]
             for said in messages.lost:
-                self._patiently(lambda s=said: self._record_lost(s), until)  # type: ignore[misc]
+                self._patiently(lambda s=said: self._record.lost(self._next, s), until)  # type: ignore[misc]
             if len(messages.values):
                 read.setdefault(number, []).append(messages)
             polled.append(messages)
@@ -263,41 +263,3 @@ class SourceStream:
                 self._stop.wait(pause)
                 wait = min(_PATIENCE_S, wait * 2)
         raise AssertionError("a year of attempts")
-
-    def _record(self, what: str, why: str, evidence: Mapping[str, object]) -> None:
-        stream = f"stream/{self._source}"
-        past = self._decisions.stream(stream)
-        previous = past[-1] if past else None
-        who = self._who
-        self._decisions.record(
-            previous, stream=stream, at=self._clock(), who=who, what=what, why=why, evidence=evidence
-        )
-
-    def _record_halt(self, batch: Batch, verdict: Verdict) -> None:
-        generation = self._tables.generation + 1
-        counts: dict[str, object] = json.loads(json.dumps(asdict(batch.split.evidence)))
-        evidence = {"generation": generation, "contract": self._contract.digest, **counts}
-        self._record(HALT, verdict.sentence(), evidence)
-        event("stream", f"{self._source}: halted at generation {generation}: {verdict.sentence()}")
-
-    def _record_lost(self, said: str) -> None:
-        event("stream", f"{self._source}: {said}")
-        self._record("lost", said, {"generation": self._tables.generation + 1})
-
-    def _resolved(self, resolution: Resolution | None) -> int:
-        """Return how many messages are let in without the gate, because a person said so."""
-        generation = self._tables.generation + 1
-        past = self._decisions.stream(f"stream/{self._source}")
-        last = past[-1] if past else None
-        said = json.loads(last.evidence) if last else {}
-        open_ = last is not None and said.get("generation") == generation
-        if resolution is None:
-            return int(said["rows"]) if open_ and last and last.what == ACCEPT_HALTED else 0
-        if not (open_ and last and last.what in (HALT, ACCEPT_HALTED) and resolution.generation == generation):
-            raise ConfigError(
-                f"`{self._source}` is not halted at generation {resolution.generation}: the next of its stream is "
-                f"{generation}{f', and its last decision is {last.what}' if last else ''}; run without --accept"
-            )
-        if last.what == HALT:
-            self._record(ACCEPT_HALTED, resolution.why, said)
-        return int(said["rows"])

@@ -17,6 +17,7 @@ from raypipe.adapters.lake.store import Store
 from raypipe.adapters.stream_batch import read_batch
 from raypipe.adapters.stream_loop import SourceStream
 from raypipe.adapters.stream_metrics import StreamMetrics
+from raypipe.adapters.stream_record import StreamRecord
 from raypipe.adapters.stream_tables import StreamTables
 from raypipe.contracts.contract import TIMESTAMP, Contract, Field
 from raypipe.contracts.messages import Codec, JsonRows
@@ -85,8 +86,12 @@ class Place:
         return StreamTables(self.store, "rides", self.spec, self.contract, who)
 
     def stream(self, feed, who="one", stop=None):
-        parts = (self.tables(who), Decisions(self.store), StreamMetrics("rides"))
-        return SourceStream("rides", self.spec, self.contract, [feed], *parts, lambda: NOW, who, stop or Event())
+        return self.measured(feed, StreamMetrics("rides"), who, stop)
+
+    def measured(self, feed, metrics, who="one", stop=None):
+        record = StreamRecord(Decisions(self.store), "rides", self.contract.digest, lambda: NOW, who)
+        parts = (self.tables(who), record, metrics, lambda: NOW, stop or Event())
+        return SourceStream("rides", self.spec, self.contract, [feed], *parts)
 
     def batch(self, feed, generation, most=1_000):
         return read_batch([(feed.codec, feed.poll(most, 0.0))], Arrival("rides", self.contract, generation, NOW))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import urllib.request
-from threading import Event
 
 from prometheus_client.parser import text_string_to_metric_families
-from streams import NOW, RIDES, SPEC, ListFeed, Place, ride
+from streams import NOW, ListFeed, Place, ride
 
-from raypipe.adapters.lake.decisions import Decisions
-from raypipe.adapters.stream_loop import SourceStream, Until
+from raypipe.adapters.stream_loop import Until
 from raypipe.adapters.stream_metrics import StreamMetrics
 
 
 def test_counts_lag_freshness_and_times_are_there_under_the_name_of_the_source(tmp_path):
     place, metrics = Place(tmp_path), StreamMetrics("rides")
     feed = ListFeed([ride(1), ride(1), b"nope", ride(2)])
-    parts = (place.tables(), Decisions(place.store), metrics, lambda: NOW, "one", Event())
-    SourceStream("rides", SPEC, RIDES, [feed], *parts).run(Until(caught_up=True))
+    place.measured(feed, metrics).run(Until(caught_up=True))
     port = metrics.serve(0, "127.0.0.1")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         text = answer.read().decode()
