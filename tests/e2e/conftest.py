@@ -146,7 +146,8 @@ class WarmCommandLine:
 
 def free_block(length: int) -> int:
     """Return the first of `length` neighbouring free ports whose ports + 10000 are free too."""
-    for first in range(21000 + os.getpid() % 500 * 10, 30000, length):
+    begin = 21000 + os.getpid() % 500 * 10
+    for first in (*range(begin, 30000, length), *range(21000, begin, length)):
         ports = [*range(first, first + length), *range(first + 10_000, first + 10_000 + length)]
         if all(_free(port) for port in ports):
             return first
