@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,13 +117,14 @@ def prepared() -> Iterator[Place]:
             yield Place(root, brokers, Store(where.store))
         finally:
             end(lambda: marked(mark))
+            shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _await(ready: object) -> None:
+def _await(ready: Callable[[], None]) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            ready()  # type: ignore[operator]
+            ready()
         except RaypipeError:
             if time.monotonic() > deadline:
                 raise
