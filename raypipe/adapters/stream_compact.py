@@ -11,11 +11,8 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile
 from raypipe.adapters.lake.tables import LakeTable
-
-STREAMED = "stream-"
-"""How the names of files begin that a stream wrote."""
 
 LARGE_BYTES = 32_000_000
 """A file of this size is left alone."""
@@ -54,4 +51,4 @@ def compacted(table: LakeTable, group: Sequence[DataFile]) -> WrittenFile:
     """Return one new file with the rows of these files of one event date."""
     partition = group[0].partition
     rows = pa.concat_tables(table.store.read_parquet(f.uri) for f in group)
-    return table.write(rows, partition, STREAMED)
+    return table.write(rows, partition, streamed=True)

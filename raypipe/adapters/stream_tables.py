@@ -22,7 +22,7 @@ from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.stream_batch import Batch
-from raypipe.adapters.stream_compact import STREAMED, compacted, plan
+from raypipe.adapters.stream_compact import compacted, plan
 from raypipe.adapters.stream_index import EventIndex
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence
@@ -123,7 +123,7 @@ class StreamTables:
             refused = self._unknown(batch.split.refused)
             if not refused.num_rows:
                 return
-            written = self._letters.write(refused, prefix=STREAMED)
+            written = self._letters.write(refused, streamed=True)
             try:
                 self._letters.commit(
                     [written],
@@ -222,7 +222,7 @@ class StreamTables:
     def _by_day(self, rows: pa.Table) -> Iterator[WrittenFile]:
         days = rows["event_date"]
         for day in pc.unique(days).sort():
-            yield self._events.write(rows.filter(pc.equal(days, day)), (("event_date", str(day)),), STREAMED)
+            yield self._events.write(rows.filter(pc.equal(days, day)), (("event_date", str(day)),), streamed=True)
 
     def _follow(self, version: int) -> None:
         """Let the index know what other writers have done up to this version at least."""

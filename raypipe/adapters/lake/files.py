@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+STREAMED = "stream-"
+"""How the names of files begin that a stream wrote."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataFile:

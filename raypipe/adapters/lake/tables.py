@@ -25,7 +25,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from raypipe.adapters.lake.actions import Standing, add_action, refuse_other_columns, remove_action
-from raypipe.adapters.lake.files import DataFile, WrittenFile
+from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
 from raypipe.errors import GenerationMoved, Unavailable
@@ -173,13 +173,14 @@ class LakeTable:
         self.commit([self.write(rows)], app_id=app_id, generation=generation, metadata=metadata)
 
     def write(
-        self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = (), prefix: str = ""
+        self, rows: pa.Table, partition: tuple[tuple[str, str | None], ...] = (), *, streamed: bool = False
     ) -> WrittenFile:
         """Write `rows` as one Parquet file that no reader sees yet, and describe it.
 
-        Names are never reused, so an attempt that died leaves files that only a vacuum finds. They begin with `prefix`.
+        Names are never reused, so an attempt that died leaves files that only a vacuum finds.
         """
-        path = "/".join([*(f"{k}={v}" for k, v in partition), f"{prefix}{uuid.uuid4().hex}.parquet"])
+        name = f"{STREAMED if streamed else ''}{uuid.uuid4().hex}.parquet"
+        path = "/".join([*(f"{k}={v}" for k, v in partition), name])
         columns = [f.name for f in self.schema if f.name not in self.partition_by]
         sink = pa.BufferOutputStream()
         pq.write_table(rows.select(columns), sink, compression="zstd")

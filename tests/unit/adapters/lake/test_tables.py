@@ -174,7 +174,7 @@ def test_a_table_that_is_kept_open_sees_what_others_commit_and_races_as_before(t
 
 
 def test_files_are_named_as_their_writer_says_and_may_say_that_no_row_changed(table):
-    file = table.write(rows(1), (("day", "2013-01-01"),), "stream-")
+    file = table.write(rows(1), (("day", "2013-01-01"),), streamed=True)
     assert file.path.startswith("day=2013-01-01/stream-")
     version = table.commit([file], app_id="a", generation=1, data_change=False)
     log = (Path(table.uri) / "_delta_log" / f"{version:020d}.json").read_text()
