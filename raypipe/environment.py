@@ -133,6 +133,32 @@ class ExistingRay(Spec):
     """Its authentication token."""
 
 
+class EmbeddedKafka(Spec):
+    """A broker that `raypipe up --with kafka` starts on the embedded store; for development and tests."""
+
+    kind: Literal["embedded"]
+    port: int = 9092
+
+
+class ExistingKafka(Spec):
+    """Kafka brokers that already run."""
+
+    kind: Literal["kafka"]
+    brokers: str
+    """`host:port,host:port`."""
+    options: dict[str, str | int | bool] = {}
+    """Settings of librdkafka, such as `security.protocol: SASL_SSL` and `sasl.mechanism: SCRAM-SHA-512`."""
+    secrets: dict[str, SecretRef] = {}
+    """Settings whose value is a secret, such as `sasl.password: {env: KAFKA_PASSWORD}`."""
+
+    @model_validator(mode="after")
+    def _secrets_are_named(self) -> ExistingKafka:
+        for option in self.options:
+            if option.endswith(("password", ".pem", "secret", "sasl.oauthbearer.config")):
+                raise ValueError(f"`{option}` may hold a secret: name it under `kafka.secrets`, not `kafka.options`")
+        return self
+
+
 class ServeSpec(Spec):
     """The serving endpoint."""
 
@@ -149,6 +175,8 @@ class EnvironmentSpec(Spec):
     registry: Annotated[EmbeddedRegistry | ExistingRegistry, Field(discriminator="kind")]
     ray: Annotated[EmbeddedRay | ExistingRay, Field(discriminator="kind")]
     serve: ServeSpec = ServeSpec()
+    kafka: Annotated[EmbeddedKafka | ExistingKafka, Field(discriminator="kind")] | None = None
+    """Where feeds of kind `kafka` that name no brokers are read; none means nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +191,15 @@ class StoreAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class KafkaAddress:
+    """How to reach Kafka; picklable, holds no secret."""
+
+    brokers: str
+    options: tuple[tuple[str, str | int | bool], ...] = ()
+    secrets: tuple[tuple[str, SecretRef], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoints:
     """Everything an adapter needs to connect; picklable, holds no secret."""
 
@@ -174,6 +211,7 @@ class Endpoints:
     serve_port: int
     serve_url: str
     ray_token: SecretRef | None = None
+    kafka: KafkaAddress | None = None
 
 
 def home() -> Path:
@@ -206,6 +244,13 @@ def endpoints(spec: EnvironmentSpec, home: Path) -> Endpoints:
             token: SecretRef | None = SecretRef(file=str(home / "secrets" / "ray_token"))
         case ExistingRay() as c:
             address, dashboard, token = c.address, c.dashboard, c.token
+    match spec.kafka:
+        case EmbeddedKafka() as k:
+            kafka: KafkaAddress | None = KafkaAddress(f"127.0.0.1:{k.port}")
+        case ExistingKafka() as k:
+            kafka = KafkaAddress(k.brokers, tuple(k.options.items()), tuple(k.secrets.items()))
+        case None:
+            kafka = None
     serve = spec.serve
     return Endpoints(
         store=store,
@@ -216,4 +261,5 @@ def endpoints(spec: EnvironmentSpec, home: Path) -> Endpoints:
         serve_host=serve.host,
         serve_port=serve.port,
         serve_url=serve.url or f"http://{serve.host}:{serve.port}",
+        kafka=kafka,
     )

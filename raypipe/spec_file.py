@@ -99,7 +99,7 @@ def _sentence(model: type[BaseModel], error: ValidationError, file: Path, lines:
     found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
     location = tuple(found["loc"])
     # A union's tag stands in pydantic's location but not in the file.
-    path = _in_file(location, lines)
+    path = _in_file(location, lines, absent=found["type"] != "value_error")
     line = next(lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines)
     name = ".".join(str(p) for p in path) or "the file"
     match found["type"]:
@@ -119,12 +119,13 @@ def _sentence(model: type[BaseModel], error: ValidationError, file: Path, lines:
     return ConfigError(f"{file}:{line}: {text}", file=str(file), line=line, key=name)
 
 
-def _in_file(location: tuple[str | int, ...], lines: dict[_Path, int]) -> _Path:
+def _in_file(location: tuple[str | int, ...], lines: dict[_Path, int], *, absent: bool) -> _Path:
+    """Return the part of a location that stands in the file, and its last key where that may be `absent` from it."""
     path: _Path = ()
     for index, part in enumerate(location):
         below = (*path, part)
         is_last = index == len(location) - 1
-        if below in lines or is_last:
+        if below in lines or (is_last and absent):
             path = below
     return path
 

@@ -9,10 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Event
+from typing import TYPE_CHECKING, assert_never
 
 from raypipe.adapters.ray_session import authenticate, connect_ray
-from raypipe.environment import Endpoints
+from raypipe.config import Pipeline
+from raypipe.contracts.source import KafkaFeed, KinesisFeed, MessageFeed
+from raypipe.environment import Endpoints, KafkaAddress
+from raypipe.errors import ConfigError
 from raypipe.ports import Backends, Bundles, Jobs, Ledger, Predictions, Registry, Traffic
+
+if TYPE_CHECKING:
+    from raypipe.adapters.feed import Feed
+    from raypipe.adapters.stream_loop import SourceStream
+    from raypipe.contracts.messages import Codec
 
 
 @contextmanager
@@ -95,6 +105,68 @@ def monitoring(where: Endpoints, env: str | None) -> Monitoring:
         jobs=RayJobs(where.dashboard_url, where.ray_token, env),
         now=now,
     )
+
+
+@contextmanager
+def streaming(
+    where: Endpoints, pipeline: Pipeline, source: str, who: str, stop: Event, metrics: tuple[str, int] | None
+) -> Iterator[SourceStream]:
+    """Yield the stream of a source, which needs no Ray cluster.
+
+    Parameters
+    ----------
+    stop
+        Ends it when it is set.
+    metrics
+        Host and port on which Prometheus is answered; None answers nowhere.
+
+    Raises
+    ------
+    ConfigError
+        When a feed's schema cannot be read, or the environment does not say where Kafka is.
+    """
+    from raypipe.adapters.feed_schema import codec_of
+    from raypipe.adapters.lake.decisions import Decisions
+    from raypipe.adapters.lake.store import Store
+    from raypipe.adapters.stream_loop import SourceStream
+    from raypipe.adapters.stream_metrics import StreamMetrics
+    from raypipe.adapters.stream_record import StreamRecord
+    from raypipe.adapters.stream_tables import StreamTables
+
+    spec, contract = pipeline.spec.sources[source], pipeline.contracts[source]
+    store, measured = Store(where.store), StreamMetrics(source)
+    feeds = [_feed(where, source, f, codec_of(f, pipeline.directory)) for f in spec.messages]
+    tables = StreamTables(store, source, spec, contract, who)
+    record = StreamRecord(Decisions(store), source, contract.digest, now, who)
+    running = SourceStream(source, spec, contract, feeds, tables, record, measured, now, stop)
+    if metrics:
+        measured.serve(metrics[1], metrics[0])
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def _feed(where: Endpoints, source: str, feed: MessageFeed, codec: Codec) -> Feed:
+    match feed:
+        case KafkaFeed():
+            from raypipe.adapters.feed_kafka import KafkaFeed as Topic
+
+            # Brokers that the pipeline names are not those that the environment's secrets are for.
+            address = KafkaAddress(feed.brokers) if feed.brokers else where.kafka
+            if address is None:
+                raise ConfigError(
+                    f"the feed of topic `{feed.topic}` names no brokers, and the environment file has no `kafka`: add "
+                    "`kafka: {kind: kafka, brokers: ...}` there",
+                    key="kafka",
+                )
+            return Topic(source, feed.topic, address, codec)
+        case KinesisFeed():
+            from raypipe.adapters.feed_kinesis import KinesisFeed as Shards
+
+            return Shards(source, feed.stream, feed.region, feed.endpoint, codec)
+        case _:
+            assert_never(feed)
 
 
 def _backends(where: Endpoints) -> Backends:

@@ -142,12 +142,13 @@ class OpenManifests:
             return open_
         past = self._manifests.read(work.stream)
         seen = {(e.uri, e.etag) for e in past}
-        listed = [(o, feed.format) for feed in work.spec.feeds for o in self._store.listing(feed.uri)]
+        listed = [(o, feed.format) for feed in work.spec.objects for o in self._store.listing(feed.uri)]
         new = [(o, f) for o, f in listed if (o.uri, o.etag) not in seen]
-        if not new and not past:
+        if not new and not past and work.spec.objects:
             raise RaypipeError(
                 f"source `{work.name}` is empty: nothing has landed under "
-                f"{', '.join(f.uri for f in work.spec.feeds)}: land data there, or correct `sources.{work.name}.feeds`",
+                f"{', '.join(f.uri for f in work.spec.objects)}: land data there, or correct "
+                f"`sources.{work.name}.feeds`",
                 source=work.name,
             )
         last = past[-1].generation if past else 0
@@ -169,7 +170,7 @@ class OpenManifests:
                 f"`{work.name}` has an open manifest, generation {open_.generation}: finish it with `raypipe ingest`, "
                 "or decide on it if it is halted, then backfill"
             )
-        format_ = work.spec.feeds[0].format
+        format_ = work.spec.objects[0].format if work.spec.objects else "parquet"
         objects = [(o, format_) for o in self._store.listing(asked.uri)]
         if not objects:
             raise ConfigError(f"there is no object under {asked.uri}: nothing to fill {asked.days} from")

@@ -127,11 +127,14 @@ class RayIngestor:
     def _conclude(self, work: Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
         if not work.manifest:
-            nothing = Finding("new_rows", Status.NOT_APPLICABLE, f"nothing new has landed for `{work.name}`")
-            verdict = Verdict(Status.NOT_APPLICABLE, (nothing,))
-            event("ingest", f"{work.name}: nothing new")
+            snapshot = table.snapshot()
+            said = f"nothing new has landed for `{work.name}`"
+            if not work.spec.objects:
+                said = f"`{work.name}` is filled by `raypipe stream`: its table has {snapshot.rows:,} rows"
+            event("ingest", said)
+            verdict = Verdict(Status.NOT_APPLICABLE, (Finding("new_rows", Status.NOT_APPLICABLE, said),))
             newest = newest_report(self._store, work.name, table.generation(work.stream))
-            return Ingested(work.name, table.snapshot(), verdict, GateEvidence(), newest)
+            return Ingested(work.name, snapshot, verdict, GateEvidence(), newest)
         if work.course is Course.WAIT and work.said:
             verdict = halt.waiting(work.name, work.said)
             event("ingest", f"{work.name}: generation {work.generation} is still halted and was not read")

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("raypipe.cli.ingest", "Ingest what has landed, and nothing else."),
     "report": ("raypipe.cli.report", "Fetch the quality report of what was ingested, and open it."),
     "metrics": ("raypipe.cli.metrics", "Tell Prometheus what was ingested, refused and halted."),
+    "stream": ("raypipe.cli.stream", "Read a source's messages while they arrive, exactly once."),
     "contract": ("raypipe.cli.contract", "Check, compare, export, import and describe contracts, without data."),
     "dlq": ("raypipe.cli.dlq", "List what was refused, check it again after a contract was mended, or drop it."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),

@@ -19,13 +19,18 @@ _Env = Annotated[str, typer.Option(help="Environment: a name below configs/env, 
 
 
 @app.command()
-def up(env: _Env = "local") -> None:
+def up(
+    env: _Env = "local",
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="A part that is not run by itself: kafka.", metavar="PART")
+    ] = None,
+) -> None:
     """Start what the environment file says is embedded; repair what died; safe to repeat."""
     console = Console(highlight=False)
     began = time.monotonic()
     spec = load_environment(env)
     file = env if env.endswith((".yaml", ".yml")) else f"configs/env/{env}.yaml"
-    where = platform.up(spec, file, home(), lambda text: console.print(f"  {text}", soft_wrap=True))
+    where = platform.up(spec, file, home(), lambda text: console.print(f"  {text}", soft_wrap=True), with_ or [])
     console.print(f"The platform is up ({time.monotonic() - began:.1f} s).\n")
     console.print(_addresses(where))
     console.print(

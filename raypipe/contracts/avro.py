@@ -49,7 +49,7 @@ _BLOCK = fastavro.parse_schema(
         ],
     }
 )
-_UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError, RecursionError)
+UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError, RecursionError)
 # Rows that become columns at once. Blocks are small, and a column is not made faster by more rows than that.
 _BATCH = 10_000
 # No writer makes larger blocks; the count of a broken one that says more is part of what is broken.
@@ -102,7 +102,7 @@ def read_avro(data: bytes) -> RawRows:
     schema, decompress, mark, start = _header(data)
     malformed: list[_Malformed] = []
     rows: list[_Row] = []
-    columns = _Columns(schema.columns, malformed)
+    columns = RowColumns(schema.columns, malformed)
     position = 0
     for block in _blocks(data, start, mark):
         try:
@@ -133,7 +133,7 @@ def _header(data: bytes) -> tuple[RowSchema, Callable[[bytes], bytes], bytes, in
         schema = row_schema(orjson.loads(header["meta"]["avro.schema"]))
     except KeyError as error:
         raise NotAvro(f"its header has no {error}: write the file again") from error
-    except (*_UNDECODABLE, SchemaParseException, UnknownType) as error:
+    except (*UNDECODABLE, SchemaParseException, UnknownType) as error:
         raise NotAvro(f"its header cannot be read: {'it is cut' if isinstance(error, EOFError) else error}") from error
     if codec not in _DECOMPRESS:
         raise NotAvro(f"it is compressed with `{codec}`, which cannot be read: write it with {', '.join(_DECOMPRESS)}")
@@ -147,7 +147,7 @@ def _blocks(data: bytes, start: int, mark: bytes) -> Iterator[_Block]:
         stream.seek(start)
         try:
             read: Any = fastavro.schemaless_reader(stream, _BLOCK, None)
-        except _UNDECODABLE:
+        except UNDECODABLE:
             read = None
         if read is not None and read["mark"] == mark and read["count"] >= 0:
             yield _Block(start, stream.tell(), read["count"], read["content"])
@@ -176,14 +176,14 @@ def _decoded(block: _Block, decompress: Callable[[bytes], bytes], schema: Any) -
     try:
         for _ in range(block.count):
             rows.append(fastavro.schemaless_reader(stream, schema, None, handle_unicode_errors="surrogateescape"))
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise _Broken(f"row {len(rows)} of its {block.count} does not follow the schema", believed) from error
     if stream.tell() < len(content):
         raise _Broken(f"{len(content) - stream.tell()} bytes follow its {block.count} rows", believed)
     return rows
 
 
-class _Columns:
+class RowColumns:
     """Rows that become columns, a batch at a time."""
 
     def __init__(self, columns: Sequence[Column], malformed: list[_Malformed]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -43,13 +44,15 @@ class PartHealth:
         return self.problem is None
 
 
-def check(where: Endpoints) -> list[PartHealth]:
-    """Return the health of storage, registry and Ray, asked at the same time; takes a few seconds at most."""
+def check(where: Endpoints, *, kafka: bool = False) -> list[PartHealth]:
+    """Return the health of storage, registry, Ray and perhaps Kafka, asked at once; takes a few seconds at most."""
     asked: list[tuple[str, str, Callable[[Endpoints], None]]] = [
         ("storage", where.store.endpoint or where.store.lake, require_storage),
         ("registry", where.mlflow_uri, require_registry),
         ("ray", where.ray_address, require_ray),
     ]
+    if kafka and where.kafka:
+        asked.append(("kafka", where.kafka.brokers, require_kafka))
 
     def ask(part: tuple[str, str, Callable[[Endpoints], None]]) -> PartHealth:
         name, address, require_part = part
@@ -63,15 +66,15 @@ def check(where: Endpoints) -> list[PartHealth]:
         return list(pool.map(ask, asked))
 
 
-def require(where: Endpoints) -> None:
-    """Return when every part answers.
+def require(where: Endpoints, *, kafka: bool = False) -> None:
+    """Return when every part answers; Kafka is asked only by who needs it.
 
     Raises
     ------
     Unavailable, AccessDenied, ConfigError
         The first part's problem, with the others' names.
     """
-    problems = [h for h in check(where) if h.problem]
+    problems = [h for h in check(where, kafka=kafka) if h.problem]
     if not problems:
         return
     first = problems[0]
@@ -129,6 +132,37 @@ def require_ray(where: Endpoints) -> None:
             address=where.dashboard_url,
         )
     json.loads(_get("Ray", f"{where.dashboard_url.rstrip('/')}/api/version", token))
+
+
+def require_kafka(where: Endpoints) -> None:
+    """Return when a broker answers; one that wants TLS or a login is asked only for a connection."""
+    if where.kafka is None:
+        return
+    first, secured = where.kafka.brokers.split(",")[0].strip(), dict(where.kafka.options).get("security.protocol")
+    _reach("Kafka", f"tcp://{first}")
+    if secured in (None, "PLAINTEXT", "plaintext"):
+        _ask_versions(first)
+
+
+def _ask_versions(broker: str) -> None:
+    """Ask which versions of the protocol the broker speaks: the first request of every client.
+
+    https://kafka.apache.org/protocol#The_Messages_ApiVersions (version 0)
+    """
+    parts = urlsplit(f"tcp://{broker}")
+    request = struct.pack(">hhih", 18, 0, 1, -1)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 9092), timeout=_TIMEOUT_S) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(10)
+    except OSError as error:
+        answer, why = b"", str(error)
+    else:
+        why = f"it answers {answer!r}"
+    if len(answer) < 10 or struct.unpack(">iih", answer)[1:] != (1, 0):
+        raise Unavailable(
+            f"Kafka at {broker} does not speak ({why}): {_advice(f'tcp://{broker}')}", system="Kafka", address=broker
+        )
 
 
 def _advice(address: str) -> str:

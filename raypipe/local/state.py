@@ -42,6 +42,8 @@ class PlatformState(Spec):
     chosen_ports: dict[str, int] = {}
     """Ports that no setting names, kept so that a repaired part comes back where it was."""
     parts: dict[str, PartState] = {}
+    extras: tuple[str, ...] = ()
+    """Parts that are only run because somebody asked for them."""
 
 
 def load_state(home: Path) -> PlatformState | None:

@@ -146,7 +146,8 @@ class WarmCommandLine:
 
 def free_block(length: int) -> int:
     """Return the first of `length` neighbouring free ports whose ports + 10000 are free too."""
-    for first in range(21000 + os.getpid() % 500 * 10, 30000, length):
+    begin = 21000 + os.getpid() % 500 * 10
+    for first in (*range(begin, 30000, length), *range(21000, begin, length)):
         ports = [*range(first, first + length), *range(first + 10_000, first + 10_000 + length)]
         if all(_free(port) for port in ports):
             return first
@@ -172,6 +173,7 @@ def make_platform(root: Path) -> LocalPlatform:
         f"ray: {{kind: embedded, port: {first + 11}, dashboard_port: {first + 12}, client_port: {first + 13},"
         f" cpus: 4, object_store_bytes: 200000000}}\n"
         f"serve: {{host: 127.0.0.1, port: {first + 14}}}\n"
+        f"kafka: {{kind: embedded, port: {first + 15}}}\n"
     )
     return LocalPlatform(root / "home", env_file)
 

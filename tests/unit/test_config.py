@@ -97,6 +97,21 @@ def test_the_digest_changes_with_the_meaning_and_not_with_the_layout(write):
             "format: xml",
             ":6: `sources.trips.feeds.0.format`: Input should be 'parquet', 'csv', 'jsonl' or 'avro'",
         ),
+        (
+            "kind: objects, uri: /data/trips, format: csv",
+            "kind: kafka, topic: trips, format: avro",
+            ":6: `sources.trips.feeds.0`: format avro needs `schema`",
+        ),
+        (
+            "kind: objects, uri: /data/trips, format: csv",
+            "kind: kafka, topics: trips, format: json",
+            ":6: unknown key `topics`: did you mean `topic`?",
+        ),
+        (
+            "kind: objects",
+            "kind: object",
+            ":6: `sources.trips.feeds.0.kind` is 'object': did you mean `objects`?",
+        ),
         ("request: [city]", "request: [town]", "`features.request` uses the column `town`, which the contract of"),
         ("name: long, ", "", ":17: `label.name` is required"),
         ("name: trips\n", "name: [\n", ":3: this is not YAML"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,15 +23,18 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from raypipe.adapters.lake.actions import Standing, add_action, refuse_other_columns, remove_action
 from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile, parquet_bytes
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
-from raypipe.errors import ContractError, GenerationMoved, Unavailable
+from raypipe.errors import GenerationMoved, Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
 TURN = "turn"
 """Application id of the turns of a table."""
+# Commits of one writer that are looked through before the whole log is.
+_RECENT = 100
 # Each further attempt means that another writer of the same table came between.
 _ATTEMPTS = 10
 
@@ -58,6 +60,8 @@ class LakeTable:
         self.schema = schema
         self.partition_by = list(partition_by)
         self.uri = store.lake(name)
+        self._keeps = False
+        self._kept: DeltaTable | None = None
 
     def generation(self, app_id: str) -> int:
         """Return the last committed generation of `app_id`, 0 when there is none."""
@@ -67,6 +71,14 @@ class LakeTable:
     def turn(self) -> int:
         """Return how many commits of this table took its turn; for `commit`, read before the rows are compared."""
         return self.generation(TURN)
+
+    def standing(self, app_ids: Sequence[str] = ()) -> Standing:
+        """Return the version, the turn and the numbers of these application ids, all read at once."""
+        table = self._open()
+        if table is None:
+            return Standing(-1, 0, dict.fromkeys(app_ids, 0))
+        numbers = {name: table.transaction_version(name) or 0 for name in (TURN, *app_ids)}
+        return Standing(table.version(), numbers[TURN], numbers)
 
     def commit(
         self,
@@ -79,8 +91,9 @@ class LakeTable:
         turn: int | None = None,
         positions: Mapping[str, int] | None = None,
         metadata: Mapping[str, object] | None = None,
-    ) -> None:
-        """Make the files visible under `generation` in one atomic step.
+        data_change: bool = True,
+    ) -> int:
+        """Make the files visible under `generation` in one atomic step, and return the version that has them.
 
         Parameters
         ----------
@@ -93,6 +106,8 @@ class LakeTable:
             takes a turn came since, and takes the next.
         positions
             Further application ids and their numbers, such as offsets, kept in the same step; `generation` reads them.
+        data_change
+            Whether rows come or go; false where the same rows lie in other files afterwards.
 
         Raises
         ------
@@ -102,7 +117,7 @@ class LakeTable:
         """
         table = self._open() or self._create()
         if not overwrite:
-            self._refuse_other_columns(table)
+            refuse_other_columns(self.name, table.schema(), self.schema)
         expected = {app_id: generation - 1} | ({} if turn is None else {TURN: turn})
         self._refuse_moved(table, expected)
         properties = CommitProperties(
@@ -112,8 +127,8 @@ class LakeTable:
                 *(Transaction(name, number) for name, number in (positions or {}).items()),
             ],
         )
-        actions: list[AddAction | RemoveAction] = [_add_action(f) for f in files]
-        actions += [_remove_action(f, self.uri) for f in removed]
+        actions: list[AddAction | RemoveAction] = [add_action(f, data_change) for f in files]
+        actions += [remove_action(f, self.uri, data_change) for f in removed]
         with boundary(f"commit {self.name}: {app_id} {generation}"), self._translated():
             for attempt in range(_ATTEMPTS):
                 try:
@@ -124,13 +139,15 @@ class LakeTable:
                         partition_by=self.partition_by,
                         commit_properties=properties,
                     )
-                    return
+                    table.update_incremental()
+                    return int(table.version())
                 except CommitFailedError as error:
                     # Somebody else's commit to the same table is no reason to give up; one of our generation is.
                     table = self._open() or self._create()
                     self._refuse_moved(table, expected, error)
                     if attempt == _ATTEMPTS - 1:
                         raise self._moved(app_id, generation - 1, generation - 1) from error
+        raise AssertionError("the last attempt returns or raises")
 
     def _refuse_moved(self, table: DeltaTable, expected: Mapping[str, int], cause: Exception | None = None) -> None:
         for name, number in expected.items():
@@ -147,7 +164,7 @@ class LakeTable:
             When the table has other columns; naming them, and what to do.
         """
         if (table := self._open()) is not None:
-            self._refuse_other_columns(table)
+            refuse_other_columns(self.name, table.schema(), self.schema)
 
     def append(
         self, rows: pa.Table, *, app_id: str, generation: int, metadata: Mapping[str, object] | None = None
@@ -173,10 +190,11 @@ class LakeTable:
         table = self._open()
         if table is None:
             return None
-        for entry in table.history():
-            recorded: dict[str, object] = json.loads(entry.get(_METADATA, "{}"))
-            if recorded.get("app_id") == app_id:
-                return recorded
+        for limit in (_RECENT, None):
+            for entry in table.history(limit):
+                recorded: dict[str, object] = json.loads(entry.get(_METADATA, "{}"))
+                if recorded.get("app_id") == app_id:
+                    return recorded
         return None
 
     def files(self, version: int | None = None) -> tuple[DataFile, ...]:
@@ -214,26 +232,23 @@ class LakeTable:
         digest = hashlib.sha256(lines.encode()).hexdigest()
         return Snapshot(self.name, -1 if table is None else table.version(), digest, sum(f.rows for f in files))
 
+    def kept_open(self) -> LakeTable:
+        """Return this table, for one thread that asks often: what it knows of the log is kept and only added to."""
+        self._keeps = True
+        return self
+
     def _open(self, version: int | None = None) -> DeltaTable | None:
         with self._translated():
+            if version is None and self._kept is not None:
+                self._kept.update_incremental()
+                return self._kept
             try:
-                return DeltaTable(self.uri, version=version, storage_options=self.store.delta_options())
+                table = DeltaTable(self.uri, version=version, storage_options=self.store.delta_options())
             except TableNotFoundError:
                 return None
-
-    def _refuse_other_columns(self, table: DeltaTable) -> None:
-        ours = Schema.from_arrow(self.schema)
-        if table.schema() == ours:
-            return
-        was = {f.name: str(f.type) for f in table.schema().fields}
-        now = {f.name: str(f.type) for f in ours.fields}
-        changed = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
-        raise ContractError(
-            f"the table {self.name} was written under another contract: {', '.join(changed)} "
-            f"{'differs' if len(changed) == 1 else 'differ'}: take the change back, or give the source a new name, "
-            "which makes a new table and reads the feeds from the start",
-            key=self.name,
-        )
+            if version is None and self._keeps:
+                self._kept = table
+            return table
 
     def _create(self) -> DeltaTable:
         with self._translated(), contextlib.suppress(CommitFailedError):
@@ -271,27 +286,6 @@ class LakeTable:
             expected=expected,
             found=found,
         )
-
-
-def _add_action(file: WrittenFile) -> AddAction:
-    return AddAction(
-        path=file.path,
-        size=file.size_bytes,
-        partition_values=dict(file.partition),
-        modification_time=int(time.time() * 1000),
-        data_change=True,
-        stats=json.dumps({"numRecords": file.rows}),
-    )
-
-
-def _remove_action(file: DataFile, root: str) -> RemoveAction:
-    return RemoveAction(
-        path=file.uri.removeprefix(f"{root}/"),
-        data_change=True,
-        deletion_timestamp=int(time.time() * 1000),
-        size=file.size_bytes,
-        partition_values=dict(file.partition),
-    )
 
 
 def _text(value: object) -> str | None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raypipe.adapters.ray_session import ray_environment
-from raypipe.environment import Endpoints, SecretRef, StoreAddress
+from raypipe.environment import Endpoints, KafkaAddress, SecretRef, StoreAddress
 from raypipe.errors import Unavailable
-from raypipe.local.health import check, require
+from raypipe.local.health import check, require, require_kafka
 from raypipe.local.ports import any_free
 
 
@@ -42,6 +44,29 @@ def test_nothing_up_means_every_part_down_with_the_command_that_helps(nothing: E
 def test_flows_are_told_all_parts_that_are_down_at_once(nothing: Endpoints):
     with pytest.raises(Unavailable, match="storage and registry and ray cannot be used"):
         require(nothing)
+
+
+def test_kafka_is_asked_where_it_is_a_part_and_must_speak_its_protocol(nothing: Endpoints):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        broker = replace(nothing, kafka=KafkaAddress(f"127.0.0.1:{port}"))
+        assert [h.part for h in check(broker)] == ["storage", "registry", "ray"]
+
+        def answer() -> None:
+            connection, _ = mute.accept()  # only whether somebody listens
+            connection.close()
+            connection, _ = mute.accept()
+            connection.recv(100)
+            connection.sendall(b"HTTP/1.1 400 Bad Request")
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(Unavailable, match=f"Kafka at 127.0.0.1:{port} does not speak .*raypipe up"):
+            require_kafka(broker)
+        thread.join()
+    (found,) = [h for h in check(broker, kafka=True) if h.part == "kafka"]
+    assert "Kafka does not answer" in str(found.problem)
 
 
 def test_a_directory_is_up_when_it_can_be_written(nothing: Endpoints, tmp_path: Path):

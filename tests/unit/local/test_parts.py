@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from raypipe.environment import EnvironmentSpec
-from raypipe.errors import Unavailable
+from raypipe.errors import ConfigError, Unavailable
 from raypipe.local import parts
-from raypipe.local.parts import embedded_parts
+from raypipe.local.parts import checked_extras, embedded_parts
 
 LOCAL = {"storage": {"kind": "embedded"}, "registry": {"kind": "embedded"}, "ray": {"kind": "embedded"}}
 EXISTING = {
@@ -21,15 +21,39 @@ EXISTING = {
 }
 
 
+KAFKA = {"kafka": {"kind": "embedded", "port": 9092}}
+
+
 @pytest.fixture
 def weed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parts, "weed", lambda: "/bin/weed")
 
 
-def plan(home: Path, **changes):
+def plan(home: Path, *extras: str, **changes):
     spec = EnvironmentSpec.model_validate({**LOCAL, **changes})
     (home / "sockets").mkdir(exist_ok=True)
-    return {p.name: p for p in embedded_parts(spec, home, home / "sockets", lambda name, port: port)}
+    return {p.name: p for p in embedded_parts(spec, home, home / "sockets", lambda name, port: port, extras)}
+
+
+def test_kafka_is_started_only_where_somebody_asked_for_it_and_on_loopback(tmp_path: Path, weed):
+    assert "kafka" not in plan(tmp_path, **KAFKA)
+    part = plan(tmp_path, "kafka", **KAFKA)["kafka"]
+    assert part.command.count("tcp://127.0.0.1:9092") == 2
+    assert [p.setting for p in part.ports] == ["kafka.port"]
+    secret = (tmp_path / "secrets" / "s3_secret_key").read_text()
+    assert part.env["AWS_SECRET_ACCESS_KEY"] == secret
+    assert secret not in " ".join(part.command) + repr(part)
+
+
+def test_the_embedded_kafka_needs_the_embedded_store(tmp_path: Path):
+    with pytest.raises(ConfigError, match="set `storage: {kind: embedded}`"):
+        plan(tmp_path, "kafka", storage={"kind": "directory", "lake": "x"}, **KAFKA)
+
+
+@pytest.mark.parametrize(("extras", "said"), [(["redis"], "no part `redis`"), (["kafka"], "has no `kafka`: add")])
+def test_a_part_that_cannot_be_brought_up_is_said(extras, said):
+    with pytest.raises(ConfigError, match=said):
+        checked_extras(extras, EnvironmentSpec.model_validate(LOCAL))
 
 
 def test_existing_parts_start_nothing(tmp_path: Path):

@@ -1,8 +1,10 @@
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from raypipe.adapters.lake.actions import Standing
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.environment import StoreAddress
@@ -148,3 +150,32 @@ def test_positions_are_kept_in_the_same_step(table):
     with pytest.raises(GenerationMoved):
         table.commit([written(table, 1)], app_id="a", generation=1, positions={"topic:0": 30})
     assert table.generation("topic:0") == 17
+
+
+def test_where_a_table_stands_is_read_at_once_and_an_absent_one_is_before_its_first_version(table):
+    assert table.standing(["a"]) == Standing(-1, 0, {"a": 0})
+    version = table.commit([], app_id="a", generation=1, turn=0, positions={"p": 9})
+    found = table.standing(["a", "p"])
+    assert (found.version, found.turn) == (version, 1)
+    assert (found.numbers["a"], found.numbers["p"]) == (1, 9)
+    assert table.commit([], app_id="a", generation=2) == version + 1
+
+
+def test_a_table_that_is_kept_open_sees_what_others_commit_and_races_as_before(table):
+    kept = LakeTable(table.store, table.name, SCHEMA, partition_by=("day",)).kept_open()
+    kept.commit([written(kept, 1)], app_id="a", generation=1)
+    table.commit([written(table, 2)], app_id="b", generation=1)
+    assert kept.generation("b") == 1
+    assert sorted(kept.read(["n"])["n"].to_pylist()) == [1, 2]
+    table.commit([], app_id="a", generation=2)
+    with pytest.raises(GenerationMoved, match="expected 1, found 2"):
+        kept.commit([], app_id="a", generation=2)
+    assert kept.commit([], app_id="a", generation=3) == table.standing().version
+
+
+def test_files_are_named_as_their_writer_says_and_may_say_that_no_row_changed(table):
+    file = table.write(rows(1), (("day", "2013-01-01"),), streamed=True)
+    assert file.path.startswith("day=2013-01-01/stream-")
+    version = table.commit([file], app_id="a", generation=1, data_change=False)
+    log = (Path(table.uri) / "_delta_log" / f"{version:020d}.json").read_text()
+    assert '"dataChange":false' in log

@@ -1,0 +1,54 @@
+"""Small files of a stream become few, so that a table that is written every second stays quick to read.
+
+Files of one event date are merged when there are enough of about one size, so that a row is written again only about
+as often as its file has grown fourfold. Knows sizes and rows; does not know who commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import pyarrow as pa
+
+from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile
+from raypipe.adapters.lake.tables import LakeTable
+
+LARGE_BYTES = 32_000_000
+"""A file of this size is left alone."""
+
+_FEWEST = 8
+_MOST_BYTES = 64_000_000  # read, written and held in memory at once, while messages wait
+_ALIKE_BYTES = 1_000_000  # below this, sizes do not matter
+
+
+def plan(files: Sequence[DataFile]) -> list[list[DataFile]]:
+    """Return the groups of files that each become one, within what may be read at once; each of one event date.
+
+    Parameters
+    ----------
+    files
+        All files of the table; those that no stream wrote are left alone.
+    """
+    small = [f for f in files if f.uri.rpartition("/")[2].startswith(STREAMED) and f.size_bytes < LARGE_BYTES]
+    groups = []
+    left = _MOST_BYTES
+    for _, found in groupby(sorted(small, key=lambda f: (f.partition, f.size_bytes, f.uri)), lambda f: f.partition):
+        group: list[DataFile] = []
+        size = 0
+        for file in found:
+            if file.size_bytes > max(_ALIKE_BYTES, size) or size + file.size_bytes > min(left, 2 * LARGE_BYTES):
+                break
+            group.append(file)
+            size += file.size_bytes
+        if len(group) >= _FEWEST:
+            groups.append(group)
+            left -= size
+    return groups
+
+
+def compacted(table: LakeTable, group: Sequence[DataFile]) -> WrittenFile:
+    """Return one new file with the rows of these files of one event date."""
+    partition = group[0].partition
+    rows = pa.concat_tables(table.store.read_parquet(f.uri) for f in group)
+    return table.write(rows, partition, streamed=True)

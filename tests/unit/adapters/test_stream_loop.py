@@ -1,0 +1,131 @@
+"""The loop: batches by what waits, patience with what is away, and a halt that says so and can be answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from threading import Event
+
+import pytest
+from streams import NOW, ListFeed, Place, ride
+
+from raypipe.adapters import stream_loop
+from raypipe.adapters.lake.decisions import Decisions
+from raypipe.adapters.stream_loop import Until
+from raypipe.contracts.halt import Resolution
+from raypipe.errors import ConfigError, Unavailable
+
+ALL = Until(caught_up=True)
+AWAY = Unavailable("the store is away", system="s3", address="")
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def accept(generation):
+    return Resolution("rides", generation, True, "somebody", "known fault")
+
+
+def test_everything_that_waits_is_one_batch_and_no_batch_is_larger_than_it_may_be(place, monkeypatch):
+    monkeypatch.setattr(stream_loop, "MOST_ROWS", 30)
+    done = place.stream(ListFeed([ride(n) for n in range(70)], most=10)).run(ALL)
+    assert done.counts.accepted == 70
+    assert place.events.generation("stream/rides") == 3
+
+
+def test_a_stream_that_is_run_again_with_nothing_new_commits_nothing(place):
+    feed = ListFeed([ride(1)])
+    place.stream(feed).run(ALL)
+    version = place.events.snapshot().version
+    assert place.stream(feed).run(ALL).counts.rows == 0
+    assert place.events.snapshot().version == version
+
+
+def test_what_is_away_for_a_while_is_waited_for(place, monkeypatch):
+    waits = []
+    monkeypatch.setattr(Event, "wait", lambda self, s: waits.append(s))
+    feed = ListFeed([ride(1)])
+    feed.failures = [AWAY] * 9
+    deadline = time.monotonic() + 60
+    stop = Event()
+    feed_poll = feed.poll
+
+    def last(most, wait_s):
+        found = feed_poll(most, wait_s)
+        if feed.exhausted and not feed.failures:
+            stop.set()
+        return found
+
+    monkeypatch.setattr(feed, "poll", last)
+    assert place.stream(feed, stop=stop).run(Until(deadline=deadline)).counts.accepted == 1
+    assert len(waits) == 9
+    assert all(0.25 <= wait <= 30 for wait in waits)
+    assert max(waits) > 8
+
+
+def test_with_once_what_stays_away_is_an_error(place, monkeypatch):
+    monkeypatch.setattr(Event, "wait", lambda self, s: None)
+    feed = ListFeed([ride(1)])
+    feed.failures = [AWAY] * 9
+    with pytest.raises(Unavailable, match="the store is away"):
+        place.stream(feed).run(ALL)
+    assert len(feed.failures) == 3
+
+
+def test_told_to_stop_a_stream_commits_what_it_has_and_ends(place):
+    stop = Event()
+    feed = ListFeed([ride(n) for n in range(50)], most=5)
+    poll = feed.poll
+
+    def told(most, wait_s):
+        stop.set()
+        return poll(most, wait_s)
+
+    feed.poll = told
+    assert place.stream(feed, stop=stop).run(Until()).counts.accepted == 5
+    assert place.stream(ListFeed(feed.values)).run(ALL).counts.accepted == 45
+
+
+def test_too_many_dead_letters_halt_the_stream_before_its_batch_and_are_on_record(place):
+    values = [ride(1), *[b"nope"] * 60]
+    done = place.stream(ListFeed(values)).run(ALL)
+    assert done.halted is not None
+    assert "60 of the newest 61 messages" in done.halted.sentence()
+    assert (place.ids(), place.letter_places()) == ([], [])
+    (decision,) = Decisions(place.store).stream("stream/rides")
+    assert (decision.what, decision.at) == ("halt", NOW)
+    assert json.loads(decision.evidence)["generation"] == 1
+
+
+def test_run_again_a_halted_stream_judges_the_same_messages_anew(place):
+    values = [ride(1), *[b"nope"] * 60]
+    place.stream(ListFeed(values)).run(ALL)
+    assert place.stream(ListFeed(values)).run(ALL).halted is not None
+    more = [*values, *(ride(n) for n in range(2, 1_200))]
+    assert place.stream(ListFeed(more, most=2_000)).run(ALL).halted is None
+    assert len(place.letter_places()) == 60
+
+
+def test_a_person_lets_the_messages_in_at_which_it_halted_and_those_after_them_are_judged(place):
+    values = [ride(1), *[b"nope"] * 60]
+    place.stream(ListFeed(values)).run(ALL)
+    done = place.stream(ListFeed(values)).run(ALL, accept(1))
+    assert done.halted is None
+    assert len(place.letter_places()) == 60
+    assert [d.what for d in Decisions(place.store).stream("stream/rides")] == ["halt", "accept_halted"]
+    assert place.stream(ListFeed([*values, *[b"no"] * 60])).run(ALL).halted is not None
+
+
+def test_who_was_killed_after_letting_in_does_not_have_to_say_it_again(place):
+    values = [ride(1), *[b"nope"] * 60]
+    place.stream(ListFeed(values)).run(ALL)
+    empty = ListFeed([])
+    place.stream(empty).run(ALL, accept(1))
+    assert place.stream(ListFeed(values)).run(ALL).halted is None
+
+
+def test_a_generation_that_is_not_halted_cannot_be_let_in(place):
+    with pytest.raises(ConfigError, match="not halted at generation 7: the next of its stream is 1"):
+        place.stream(ListFeed([])).run(ALL, accept(7))
