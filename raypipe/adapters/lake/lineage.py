@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.adapters.lake.bundles import LakeBundles
@@ -19,7 +20,8 @@ from raypipe.adapters.lake.catalog import predictions_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.fates import REPLAY, stream_of
 from raypipe.adapters.lake.store import Store
-from raypipe.contracts.halt import ACCEPT, REJECT_HALTED
+from raypipe.adapters.lake.tables import LakeTable
+from raypipe.contracts.halt import manifest_of
 from raypipe.decision import Decision, verify
 from raypipe.errors import ConfigError
 from raypipe.ports import ModelVersion, Registry
@@ -153,30 +155,28 @@ class Lineages:
                 depth + 1,
                 f"{snapshot.table} version {snapshot.version}, {snapshot.rows:,} rows, {snapshot.digest[:12]}",
             )
-            for d in self._ingested(snapshot):
-                flow = d.stream.partition("/")[0]
-                yield depth + 2, f"{flow} {d.generation} at {d.at:%Y-%m-%d %H:%M:%S}Z: {d.what}, {d.why}"
+            for line in self._brought(snapshot):
+                yield depth + 2, line
         for name, number, digest in lineage.contracts:
             yield depth + 1, f"contract {name} {number}, {digest[:12]}"
 
-    def _ingested(self, snapshot: Snapshot) -> Iterator[Decision]:
-        """Yield the decisions that led to a version of a source's table; what came later is none of its."""
+    def _brought(self, snapshot: Snapshot) -> Iterator[str]:
+        """Yield what led to a version of a source's table; what came later is none of its."""
         source = snapshot.table.removeprefix("events/")
-        if source == snapshot.table:
+        if source == snapshot.table or snapshot.version < 0:
             return
-        letters = [d for d in self._decisions.stream(stream_of(source)) if d.what == REPLAY]
-        past = sorted([*self._decisions.stream(f"ingest/{source}"), *letters], key=lambda d: d.at)
-        # The table's version 0 is empty; each generation that was let in or skipped is the next, and so is a replay of
-        # dead letters that were no duplicates.
-        version = replayed = 0
-        for d in past:
-            if version >= snapshot.version:
-                return
-            made = json.loads(d.evidence)["replay"] - replayed if d.what == REPLAY else 0
-            if d.what != REPLAY or made:
-                yield d
-            version += made + (d.what in (ACCEPT, REJECT_HALTED))
-            replayed += made
+        ingest, letters, streamed = f"ingest/{source}", stream_of(source), f"stream/{source}"
+        table = LakeTable(self._store, snapshot.table, pa.schema([]))
+        numbers = table.standing((ingest, letters, streamed), snapshot.version).numbers
+        told = [d for d in self._decisions.stream(ingest) if manifest_of(d) <= numbers[ingest]]
+        made = 0
+        for d in self._decisions.stream(letters):
+            if d.what == REPLAY and made < (made := int(json.loads(d.evidence)["replay"])) <= numbers[letters]:
+                told.append(d)
+        for d in sorted(told, key=lambda d: d.at):
+            yield f"{d.stream.partition('/')[0]} {d.generation} at {d.at:%Y-%m-%d %H:%M:%S}Z: {d.what}, {d.why}"
+        if numbers[streamed]:
+            yield f"stream: {numbers[streamed]:,} batches"
 
     def _of_rollout(self, rollout: tuple[Decision, ...], depth: int) -> Iterator[Line]:
         for d in rollout:

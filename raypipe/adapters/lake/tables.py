@@ -72,9 +72,9 @@ class LakeTable:
         """Return how many commits of this table took its turn; for `commit`, read before the rows are compared."""
         return self.generation(TURN)
 
-    def standing(self, app_ids: Sequence[str] = ()) -> Standing:
-        """Return the version, the turn and the numbers of these application ids, all read at once."""
-        table = self._open()
+    def standing(self, app_ids: Sequence[str] = (), version: int | None = None) -> Standing:
+        """Return the version (the newest by default), its turn and its numbers of these application ids."""
+        table = self._open(version)
         if table is None:
             return Standing(-1, 0, dict.fromkeys(app_ids, 0))
         numbers = {name: table.transaction_version(name) or 0 for name in (TURN, *app_ids)}

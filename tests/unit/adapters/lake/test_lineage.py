@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 
 from raypipe.adapters.lake.lineage import Lineages
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.lake.tables import LakeTable
 from raypipe.environment import StoreAddress
 from raypipe.errors import ConfigError
 from raypipe.snapshot import Snapshot
@@ -23,34 +25,53 @@ def lineages(tmp_path):
     return Lineages(Store(StoreAddress(lake=str(tmp_path))), Empty())
 
 
-def test_only_the_ingests_that_led_to_a_snapshot_belong_to_it(lineages):
-    last = None
-    for what in ("halt", "accept_halted", "accept", "accept", "accept"):
-        at = datetime(2026, 1, 1, tzinfo=UTC)
-        last = lineages._decisions.record(last, stream="ingest/s", at=at, who="x", what=what, why="y", evidence={})
-
-    def led_to(table, version):
-        return [d.what for d in lineages._ingested(Snapshot(table, version, "d", 1))]
-
-    assert led_to("events/s", 2) == ["halt", "accept_halted", "accept", "accept"]
-    assert led_to("events/s", 3) == ["halt", "accept_halted", "accept", "accept", "accept"]
-    assert led_to("events/s", -1) == led_to("examples/s", 2) == []
-
-
-def test_a_replay_of_dead_letters_led_to_a_snapshot_where_it_made_a_version(lineages):
-    streams = {"ingest/s": None, "dlq/s": None}
-    told = [("ingest/s", "accept", {}), ("dlq/s", "unmask", {}), ("dlq/s", "replay", {"replay": 0})]
-    told += [("dlq/s", "replay", {"replay": 1}), ("dlq/s", "drop", {"replay": 1}), ("ingest/s", "accept", {})]
+def record(lineages, told):
+    last = dict.fromkeys(stream for stream, _, _ in told)
     for minute, (stream, what, evidence) in enumerate(told):
         at = datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
-        streams[stream] = lineages._decisions.record(
-            streams[stream], stream=stream, at=at, who="x", what=what, why="y", evidence=evidence
+        last[stream] = lineages._decisions.record(
+            last[stream], stream=stream, at=at, who="x", what=what, why="y", evidence=evidence
         )
 
-    def led_to(version):
-        return [d.what for d in lineages._ingested(Snapshot("events/s", version, "d", 1))]
 
-    assert [led_to(v) for v in (1, 2, 3)] == [["accept"], ["accept", "replay"], ["accept", "replay", "accept"]]
+def commit(lineages, *app_ids):
+    table = LakeTable(lineages._store, "events/s", pa.schema({"n": pa.int64()}))
+    for app_id in app_ids:
+        table.commit([], app_id=app_id, generation=table.generation(app_id) + 1)
+
+
+def led_to(lineages, version, table="events/s"):
+    return [line.partition(": ")[2].partition(",")[0] for line in lineages._brought(Snapshot(table, version, "d", 1))]
+
+
+def test_only_the_ingests_that_led_to_a_snapshot_belong_to_it(lineages):
+    commit(lineages, "ingest/s", "ingest/s", "compact/s", "ingest/s")
+    words = [("halt", 1), ("accept_halted", 1), ("accept", 1), ("accept", 2), ("accept", 3), ("halt", 4)]
+    record(lineages, [("ingest/s", what, {"manifest": n}) for what, n in words])
+    assert led_to(lineages, 1) == ["halt", "accept_halted", "accept"]
+    assert led_to(lineages, 2) == led_to(lineages, 3) == ["halt", "accept_halted", "accept", "accept"]
+    assert led_to(lineages, 4) == ["halt", "accept_halted", "accept", "accept", "accept"]
+    assert led_to(lineages, -1) == led_to(lineages, 2, "examples/s") == []
+
+
+def test_replays_of_dead_letters_and_batches_of_a_stream_led_to_a_snapshot_too(lineages):
+    commit(lineages, "ingest/s", "stream/s", "dlq/s", "stream/s", "ingest/s")
+    record(
+        lineages,
+        [
+            ("ingest/s", "accept", {"manifest": 1}),
+            ("dlq/s", "unmask", {}),
+            ("dlq/s", "replay", {"replay": 0}),
+            ("dlq/s", "replay", {"replay": 1}),
+            ("dlq/s", "drop", {"replay": 1}),
+            ("dlq/s", "replay", {"replay": 1}),
+            ("ingest/s", "accept", {"manifest": 2}),
+        ],
+    )
+    assert led_to(lineages, 1) == ["accept"]
+    assert led_to(lineages, 2) == ["accept", "1 batches"]
+    assert led_to(lineages, 3) == ["accept", "replay", "1 batches"]
+    assert led_to(lineages, 5) == ["accept", "replay", "accept", "2 batches"]
 
 
 @pytest.mark.parametrize("subject", ["nobody", "flights/3", "flights-7"])
