@@ -249,6 +249,8 @@ class RayIngestor:
 
     def _record(self, work: _Work, what: str, why: str) -> None:
         past = self._decisions.stream(work.stream)
+        if halt.finished(past, work.generation):
+            return  # another run found the generation committed, and said so first
         self._decisions.record(
             past[-1] if past else None,
             stream=work.stream,

@@ -62,7 +62,8 @@ class LakeTable:
     def generation(self, app_id: str) -> int:
         """Return the last committed generation of `app_id`, 0 when there is none."""
         table = self._open()
-        return 0 if table is None else (table.transaction_version(app_id) or 0)
+        with self._translated():
+            return 0 if table is None else (table.transaction_version(app_id) or 0)
 
     def turn(self) -> int:
         """Return how many commits of this table took its turn; for `commit`, read before the rows are compared."""
@@ -134,7 +135,8 @@ class LakeTable:
 
     def _refuse_moved(self, table: DeltaTable, expected: Mapping[str, int], cause: Exception | None = None) -> None:
         for name, number in expected.items():
-            found = table.transaction_version(name) or 0
+            with self._translated():
+                found = table.transaction_version(name) or 0
             if found != number:
                 raise self._moved(name, number, found) from cause
 
@@ -170,10 +172,11 @@ class LakeTable:
 
     def metadata(self, app_id: str) -> dict[str, object] | None:
         """Return the metadata of the last commit under `app_id`, None when there is none."""
-        table = self._open()
-        if table is None:
+        if (table := self._open()) is None:
             return None
-        for entry in table.history():
+        with self._translated():
+            history = table.history()
+        for entry in history:
             recorded: dict[str, object] = json.loads(entry.get(_METADATA, "{}"))
             if recorded.get("app_id") == app_id:
                 return recorded
@@ -181,10 +184,10 @@ class LakeTable:
 
     def files(self, version: int | None = None) -> tuple[DataFile, ...]:
         """Return the files of a version (the newest by default) in a fixed order."""
-        table = self._open(version)
-        if table is None:
+        if (table := self._open(version)) is None:
             return ()
-        actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        with self._translated():
+            actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
         found = [
             DataFile(
                 uri=f"{self.uri}/{a['path']}",
@@ -245,17 +248,16 @@ class LakeTable:
                 partition_by=self.partition_by,
                 storage_options=self.store.delta_options(),
             )
-        return DeltaTable(self.uri, storage_options=self.store.delta_options())
+        with self._translated():
+            return DeltaTable(self.uri, storage_options=self.store.delta_options())
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except CommitFailedError:
+        except (CommitFailedError, TableNotFoundError):
             raise
         except (OSError, DeltaError) as error:
-            if isinstance(error, TableNotFoundError):
-                raise
             raise Unavailable(
                 f"the table {self.name} at {self.uri} cannot be reached ({str(error)[:300]}): is the object store "
                 "running? Nothing was lost; run again",
