@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from raypipe.adapters.lake.actions import add_action, remove_action
 from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile, parquet_bytes
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
@@ -106,15 +106,16 @@ class LakeTable:
             self._refuse_other_columns(table)
         expected = {app_id: generation - 1} | ({} if turn is None else {TURN: turn})
         self._refuse_moved(table, expected)
+        ours = uuid.uuid4().hex
         properties = CommitProperties(
-            custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
+            custom_metadata={_METADATA: json.dumps({"app_id": app_id, "commit": ours, **(metadata or {})})},
             app_transactions=[
                 *(Transaction(name, number + 1) for name, number in expected.items()),
                 *(Transaction(name, number) for name, number in (positions or {}).items()),
             ],
         )
-        actions: list[AddAction | RemoveAction] = [_add_action(f) for f in files]
-        actions += [_remove_action(f, self.uri) for f in removed]
+        actions: list[AddAction | RemoveAction] = [add_action(f) for f in files]
+        actions += [remove_action(f, self.uri) for f in removed]
         with boundary(f"commit {self.name}: {app_id} {generation}"), self._translated():
             for attempt in range(_ATTEMPTS):
                 try:
@@ -127,6 +128,8 @@ class LakeTable:
                     )
                     return
                 except CommitFailedError as error:
+                    if (self.metadata(app_id) or {}).get("commit") == ours:
+                        return  # it succeeded, only the reply was lost, and then we came second to ourselves
                     # Somebody else's commit to the same table is no reason to give up; one of our generation is.
                     table = self._open() or self._create()
                     self._refuse_moved(table, expected, error)
@@ -273,27 +276,6 @@ class LakeTable:
             expected=expected,
             found=found,
         )
-
-
-def _add_action(file: WrittenFile) -> AddAction:
-    return AddAction(
-        path=file.path,
-        size=file.size_bytes,
-        partition_values=dict(file.partition),
-        modification_time=int(time.time() * 1000),
-        data_change=True,
-        stats=json.dumps({"numRecords": file.rows}),
-    )
-
-
-def _remove_action(file: DataFile, root: str) -> RemoveAction:
-    return RemoveAction(
-        path=file.uri.removeprefix(f"{root}/"),
-        data_change=True,
-        deletion_timestamp=int(time.time() * 1000),
-        size=file.size_bytes,
-        partition_values=dict(file.partition),
-    )
 
 
 def _text(value: object) -> str | None:
