@@ -88,8 +88,8 @@ noop = Nothing.bind()
 
 def main(directory: str, port: str) -> None:
     """Serve a packed bundle until killed."""
-    import torch  # noqa: PLC0415
-    import uvicorn  # noqa: PLC0415
+    import torch
+    import uvicorn
 
     torch.set_num_threads(1)
     root = Path(directory)

@@ -15,10 +15,11 @@ from pydantic import Field, model_validator
 
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.odcs import load_contract
+from raypipe.contracts.relationships import check_related
 from raypipe.contracts.source import SourceSpec
 from raypipe.drift.spec import MonitorSpec, OnQuality, TriggersSpec
 from raypipe.environment import EnvironmentSpec
-from raypipe.errors import ConfigError
+from raypipe.errors import ConfigError, ContractError
 from raypipe.features.view import FeaturesSpec, LabelSpec
 from raypipe.rollout.spec import ReleaseSpec
 from raypipe.spec import Spec, format_duration
@@ -115,6 +116,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Pipeline:
             read_text(contract_file, f"the contract of source `{name}`"), str(contract_file)
         )
     _check_columns(spec, contracts, file)
+    _check_relationships(contracts, file)
     meaning = [spec.model_dump(mode="json", by_alias=True), {n: c.digest for n, c in sorted(contracts.items())}]
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
     return Pipeline(spec, contracts, file.parent.resolve(), digest, _code(spec, file.parent.resolve()))
@@ -159,6 +161,14 @@ def _check_search(spec: PipelineSpec, file: Path) -> None:
             with_parameters(spec.training.model, trial.parameters)
         except ConfigError as error:
             raise ConfigError(f"{file}: {error.message}", file=str(file), line=None, key=error.key) from error
+
+
+def _check_relationships(contracts: Mapping[str, Contract], file: Path) -> None:
+    """Every relationship must lead to a source of this pipeline."""
+    try:
+        check_related(contracts)
+    except ContractError as error:
+        raise ContractError(f"{file}: {error.message}", file=str(file), line=None, key=error.key) from error
 
 
 def _check_columns(spec: PipelineSpec, contracts: Mapping[str, Contract], file: Path) -> None:

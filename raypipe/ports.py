@@ -9,6 +9,7 @@ from typing import Protocol
 
 from raypipe.bundle import Bundle, Lineage
 from raypipe.config import Pipeline
+from raypipe.contracts.backfill import Backfill
 from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.halt import Resolution
 from raypipe.decision import Decision
@@ -79,6 +80,9 @@ class Ingestor(Protocol):
 
     def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
         """Return what became of each source, by name; first, a halted manifest is let in or skipped by `resolution`."""
+
+    def backfill(self, pipeline: Pipeline, asked: Backfill) -> dict[str, Ingested]:
+        """Return what became of the source whose days were replaced."""
 
 
 class FeatureBuilder(Protocol):

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.adapters.lake.catalog import DEAD_LETTERS, event_schema
+from raypipe.contracts.backfill import Days
 from raypipe.contracts.checks import check
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.events import event_columns
 from raypipe.contracts.gate import GateEvidence, observe, observe_unreadable
-from raypipe.contracts.rows import RawRows
+from raypipe.contracts.rows import ROW, RawRows, as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Arrival:
         Under which the rows enter the lake.
     version
         What tells this object from others of its name, such as its ETag; empty where positions never come twice.
+    days
+        Event dates that may enter; a row of another is refused. None lets all in.
     """
 
     source: str
@@ -44,6 +48,7 @@ class Arrival:
     generation: int
     known_at: datetime
     version: str = ""
+    days: Days | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +78,36 @@ def split(raw: RawRows, arrival: Arrival, positions: Callable[[pa.Array[Any]], p
     }
     for name, column in added.items():
         rows = rows.append_column(name, column)
+    outside = _outside(raw, rows["event_date"], checked.accepted_rows, arrival)
     broken = [(r["row"], r["raw"], [r["reason"]]) for r in raw.malformed.to_pylist()]
     broken += [(r["row"], r["raw"], r["reasons"]) for r in checked.refused.to_pylist()]
+    if outside:
+        rows = rows.filter(pc.invert(pc.is_in(checked.accepted_rows, pa.array([row for row, _, _ in outside]))))
+        broken += outside
     places = [str(p) for p in positions(pa.array([row for row, _, _ in broken], pa.int64())).to_pylist()]
     refused = _letters(arrival, places, [raw for _, raw, _ in broken], [reasons for _, _, reasons in broken])
-    return Split(rows.select(schema.names).cast(schema), refused, observe(raw, checked))
+    counts = observe(raw, checked)
+    if outside:
+        refusals = GateEvidence(dead_letters=len(outside), by_reason=((outside[0][2][0], len(outside)),))
+        counts = replace(counts, accepted=counts.accepted - len(outside)).merge(refusals)
+    return Split(rows.select(schema.names).cast(schema), refused, counts)
+
+
+def _outside(
+    raw: RawRows, dates: pa.ChunkedArray[Any], numbers: pa.Array[Any], arrival: Arrival
+) -> list[tuple[int, str, list[str]]]:
+    """Return number, text and reason of each accepted row whose event date may not enter."""
+    if arrival.days is None:
+        return []
+    held = pl.Series(dates).is_between(arrival.days.start, arrival.days.until, closed="left")
+    strangers = pl.Series(numbers).filter(~held)
+    reasons = [f"backfill({arrival.contract.event_at})"]
+    found = [part.frame.filter(pl.col(ROW).is_in(strangers.implode())) for part in raw.parts]
+    return [
+        (row, text, reasons)
+        for frame in found
+        for row, text in zip(frame[ROW].to_list(), as_json(frame).to_list(), strict=True)
+    ]
 
 
 def unreadable(arrival: Arrival, position: str, reason: str) -> Split:

@@ -92,9 +92,11 @@ def _by_day(task: Stage, rows: pa.Table) -> Iterator[WrittenFile]:
 
 
 def _split(task: Stage, entry: ManifestEntry) -> Split:
-    arrival = Arrival(task.source, task.contract, entry.generation, entry.known_at, entry.etag)
+    arrival = Arrival(task.source, task.contract, entry.generation, entry.known_at, entry.etag, entry.replaces)
+    # A backfill takes what its objects hold now: a person named them, and nobody lists them again.
+    version = None if entry.replaces else entry.etag
     try:
-        raw = read_rows(task.store.read(entry.uri, entry.etag), entry.format, uri=entry.uri)
+        raw = read_rows(task.store.read(entry.uri, version), entry.format, uri=entry.uri)
     except ObjectChanged as error:
         # No fault of the source, so the gate does not count it; the version that came after is a new object.
         return replace(unreadable(arrival, entry.uri, str(error)), evidence=GateEvidence())

@@ -1,8 +1,9 @@
 """Each event once: what of a staged manifest, and of the table, is left when they are put together.
 
 A settled event of the table wins over a staged one, the first of the manifest over later ones, and every one of them
-over a streamed one. What was compared holds for the table's turn; who finds at the commit that another writer came
-between compares with that one's files alone and tries again. Only keys are read, on workers.
+over a streamed one. Where days are replaced, all of their rows in the table give way. What was compared holds for the
+table's turn; who finds at the commit that another writer came between compares with that one's files alone and tries
+again. Only keys are read, on workers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.ray_map import map_tasks
+from raypipe.contracts.backfill import Days
 from raypipe.contracts.contract import Contract
 
 
@@ -29,20 +31,37 @@ class Merged:
         Staged files in the order of the manifest, without what is a duplicate.
     window
         How far before the oldest staged event the table is searched; none means all of it.
+    replaces
+        Days of which no row stays.
     turn
         The table's turn that the comparison holds for.
     duplicates
         Staged rows that were left out.
+    near
+        Files of the table in the window, of days that stay.
     """
 
     source: str
     contract: Contract
     files: list[WrittenFile]
     window: timedelta | None
+    replaces: Days | None = None
     turn: int = 0
     duplicates: int = 0
+    near: list[DataFile] = field(default_factory=list)
     _compared: set[str] = field(default_factory=set)
     _streamed: dict[str, _Shrunk] = field(default_factory=dict)
+    _leaving: list[DataFile] = field(default_factory=list)
+
+    def staged(self, store: Store) -> list[DataFile]:
+        """Return the staged files by address."""
+        return [_as_data(store, self.source, f) for f in self.files]
+
+    def beside(self, store: Store, files: Sequence[DataFile]) -> list[DataFile]:
+        """Return what files of the table become as the staged ones enter: less what leaves, and what is left of it."""
+        gone = {f.uri for f in self.removed}
+        left = [_as_data(store, self.source, s.left) for s in self._streamed.values() if s.left]
+        return [*(f for f in files if f.uri not in gone), *left]
 
     @property
     def added(self) -> list[WrittenFile]:
@@ -51,13 +70,18 @@ class Merged:
 
     @property
     def removed(self) -> list[DataFile]:
-        """Streamed files that leave the table."""
-        return [s.file for s in self._streamed.values()]
+        """Files that leave the table: of replaced days, and streamed ones that came to hold less."""
+        return [*self._leaving, *(s.file for s in self._streamed.values())]
 
     @property
     def superseded(self) -> int:
         """Streamed rows that the staged ones replace."""
         return sum(s.file.rows - (s.left.rows if s.left else 0) for s in self._streamed.values())
+
+    @property
+    def replaced(self) -> int:
+        """Rows of replaced days."""
+        return sum(f.rows for f in self._leaving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +101,15 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
     for work in works:
         table = events_table(store, work.source, work.contract)
         work.turn = table.turn()  # before its files: a turn that is too old only means another comparison
-        present = {f.uri: f for f in _within(work, table.files())}
+        files = table.files()
+        work._leaving = [f for f in files if work.replaces and work.replaces.hold(dict(f.partition)["event_date"])]
+        leaving = {f.uri for f in work._leaving}
+        present = {f.uri: f for f in _within(work, files) if f.uri not in leaving}
+        work.near = list(present.values())
         # What a compaction took away came back in another file, which is compared now.
         work._streamed = {uri: s for uri, s in work._streamed.items() if uri in present}
         new = [f for uri, f in present.items() if uri not in work._compared]
-        staged = [_as_data(store, work.source, f) for f in work.files]
+        staged = work.staged(store)
         if new or not work._compared:
             tasks += comparisons(store, work.source, work.contract, staged, new)
         work._compared |= present.keys()

@@ -83,11 +83,19 @@ def _table(found: list[tuple[Contract, Change]], mode: Mode, rules: Rules) -> Ta
 def _summary(contract: Contract) -> str:
     refusing = _by_rule((rule, f.name) for f in contract.fields for rule in f.rules)
     warning = _by_rule((rule, f.name) for f in contract.fields for rule in f.warned.rules)
-    warned = f"; warnings: {', '.join(warning)}" if warning else ""
-    return (
-        f"{len(contract.fields)} columns, key {', '.join(contract.key)}; "
-        f"executed rules: {', '.join(['type(*)', *refusing])}{warned}"
-    )
+    refusing += [e.name for e in contract.expressions if e.severity == "error"]
+    warning += [e.name for e in contract.expressions if e.severity == "warning"]
+    table = [f"{r.name} {r.must} {r.unit}".rstrip() + f" ({r.severity})" for r in contract.table_rules]
+    classes = [f"{f.name} {f.classification}" for f in contract.fields if f.classification]
+    said = {
+        "executed rules": ["type(*)", *refusing],
+        "warnings": warning,
+        "table rules": table,
+        "retention (recorded)": contract.retention,
+        "classification (recorded)": classes,
+    }
+    listed = "; ".join(f"{what}: {', '.join(parts)}" for what, parts in said.items() if parts)
+    return f"{len(contract.fields)} columns, key {', '.join(contract.key)}; {listed}"
 
 
 def _by_rule(pairs: Iterable[tuple[str, str]]) -> list[str]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from raypipe.cli import operator
 from raypipe.cli.run import ingest_table
 from raypipe.config import load
+from raypipe.contracts.backfill import Backfill, Days
 from raypipe.contracts.halt import Resolution
 from raypipe.environment import endpoints, home
 from raypipe.errors import ConfigError
@@ -23,15 +24,28 @@ def ingest(
     config: Annotated[Path, typer.Argument(help="The pipeline file.")],
     accept: Annotated[int | None, typer.Option(help="Let in the good rows of this halted generation.")] = None,
     reject: Annotated[int | None, typer.Option(help="Skip the objects of this halted generation for good.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why it is accepted or rejected, for the record.")] = None,
-    source: Annotated[str | None, typer.Option(help="Its source.", show_default="the only one that is halted")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why it is accepted, rejected or replaced, for the record.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The source that this is about.", show_default="the only one that it can be")
+    ] = None,
+    backfill: Annotated[
+        str | None, typer.Option(help="Replace the rows of these days, as in 2013-02-01..2013-03-01 for February.")
+    ] = None,
+    objects: Annotated[
+        str | None, typer.Option("--from", help="Prefix or directory of the objects to backfill from.")
+    ] = None,
     env: Annotated[
         str | None, typer.Option(help="Environment: a name below configs/env, or a file.", show_default="the one up")
     ] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="Change a key, as in training.seed=8.")] = None,
 ) -> None:
     """Ingest what has landed under its contracts; exit code 3 when a gate halts, until that is accepted or rejected."""
-    resolution = _resolution(accept, reject, reason, source)
+    asked = _backfill(backfill, objects, reason, source)
+    resolution = None if asked else _resolution(accept, reject, reason, source)
+    if asked and (accept, reject) != (None, None):
+        raise ConfigError("a backfill decides about no halted generation: say --backfill, or --accept or --reject")
     pipeline = load(config, override or [])
     from raypipe.local.health import require
     from raypipe.local.state import environment_in_force
@@ -41,13 +55,24 @@ def ingest(
     where = endpoints(environment_in_force(env, home()), home())
     require(where)
     with connect(where) as backends:
-        ingested = backends.ingestor.ingest(pipeline, resolution)
+        ingestor = backends.ingestor
+        ingested = ingestor.backfill(pipeline, asked) if asked else ingestor.ingest(pipeline, resolution)
     console = Console(highlight=False)
     ingest_table(console, f"raypipe ingest {pipeline.spec.name}", ingested)
     halted = [i for i in ingested.values() if not i.verdict.lets_pass]
     for i in halted:
         console.print(f"{i.source}: {i.verdict.sentence()}", soft_wrap=True, markup=False)
     raise typer.Exit(REFUSED if halted else PASSED)
+
+
+def _backfill(days: str | None, objects: str | None, reason: str | None, source: str | None) -> Backfill | None:
+    if days is None and objects is None:
+        return None
+    if days is None or objects is None:
+        raise ConfigError("a backfill needs its days and its objects: say --backfill FROM..UNTIL and --from URI")
+    if not reason:
+        raise ConfigError("say why with --reason TEXT: it is recorded beside your name")
+    return Backfill(source, Days.parse(days), objects, operator(), reason)
 
 
 def _resolution(accept: int | None, reject: int | None, reason: str | None, source: str | None) -> Resolution | None:

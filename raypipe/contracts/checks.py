@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from raypipe.contracts.contract import Bound, Contract, Field
 from raypipe.contracts.parsing import parse
-from raypipe.contracts.rows import ROW, RawPart, RawRows, as_json
+from raypipe.contracts.rows import LINE, ROW, RawPart, RawRows, as_json
+from raypipe.contracts.sql import broken as broken_by
+from raypipe.contracts.table_rules import Severity
 from raypipe.verdict import Finding, Status
 
 _REFUSED: list[tuple[str, pa.DataType]] = [
@@ -23,6 +25,7 @@ _REFUSED: list[tuple[str, pa.DataType]] = [
     ("reasons", pa.list_(pa.string())),
 ]
 REFUSED = pa.schema(_REFUSED)
+_ROUNDING = 2.0**-51
 _REFUSED_PART = {ROW: pl.Int64(), "raw": pl.String(), "reasons": pl.List(pl.String)}
 
 
@@ -40,12 +43,16 @@ class Checked:
         The others: row (int64), raw (the row as JSON), reasons (list of strings such as `range(wind_speed)`).
     findings
         One for each rule that refused rows (QUARANTINED) and for each oddity that did not (WARNED).
+    breaking
+        Changes of the object's schema, where its format has one, that leave no row valid or a column empty:
+        `missing_column(fare)`, `other_type(fare)`.
     """
 
     accepted: pa.Table
     accepted_rows: pa.Int64Array
     refused: pa.Table
     findings: tuple[Finding, ...]
+    breaking: tuple[str, ...] = ()
 
 
 def check(rows: RawRows | pa.Table, contract: Contract) -> Checked:
@@ -67,6 +74,7 @@ def check(rows: RawRows | pa.Table, contract: Contract) -> Checked:
         accepted_rows=pa.array(accepted[ROW].to_numpy(), pa.int64()) if accepted.height else pa.array([], pa.int64()),
         refused=_to_arrow(refused.rename({ROW: "row"}), REFUSED),
         findings=tuple(_findings(raw, done, contract)),
+        breaking=tuple(_breaking(raw, done, contract)),
     )
 
 
@@ -77,6 +85,7 @@ class _Part:
     broken: Mapping[str, int]
     nans: Mapping[str, int]
     warned: Mapping[str, int]
+    never: frozenset[str] = frozenset()
 
 
 def _ordered(frames: list[pl.DataFrame], empty: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -100,6 +109,7 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
     nans: dict[str, pl.Expr] = {}
     warned: dict[str, pl.Expr] = {}
     values: list[pl.Expr] = []
+    never = set()
     for field in contract.fields:
         raw = f"\0raw {field.name}"
         parsed = parse(pl.col(raw), work.schema[raw], field, text=part.text)
@@ -108,22 +118,35 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
             rules[f"required({field.name})"] = parsed.missing
         if not parsed.total:
             rules[f"type({field.name})"] = ~parsed.missing & pl.col(field.name).is_null()
+        if parsed.never and field.name in present:
+            never.add(field.name)
         if parsed.nan is not None and not field.required:
             nans[field.name] = parsed.nan
         rules |= dict(_rules(field))
         warned |= dict(_warned(field))
     work = work.with_columns(values)
     flags = work.select([e.fill_null(False).alias(r) for r, e in rules.items()])
+    flags = flags.hstack(_by_expressions(work.select(names), contract, "error"))
     nan_counts = _true(work, nans)
     broken = {r: int(flags[r].sum()) for r in flags.columns}
     broken = {r: n for r, n in broken.items() if n}
-    if not broken:
-        accepted = work.select(ROW, *names)
-        return _Part(accepted, pl.DataFrame(schema=_REFUSED_PART), {}, nan_counts, _true(accepted, warned))
-    hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
-    refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
-    accepted = work.select(ROW, *names).filter(~hit)
-    return _Part(accepted, refused, broken, nan_counts, _true(accepted, warned))
+    accepted, refused = work.select(ROW, *names), pl.DataFrame(schema=_REFUSED_PART)
+    if broken:
+        hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
+        refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
+        accepted = accepted.filter(~hit)
+    said = _by_expressions(accepted.select(names), contract, "warning")
+    counted = _true(accepted, warned) | {r: int(said[r].sum()) for r in said.columns}
+    return _Part(accepted, refused, broken, nan_counts, counted, frozenset(never))
+
+
+def _by_expressions(rows: pl.DataFrame, contract: Contract, severity: Severity) -> pl.DataFrame:
+    """Return, for each expression of that severity, which rows break it."""
+    wanted = [e for e in contract.expressions if e.severity == severity]
+    if not wanted:
+        return pl.DataFrame()
+    flags = pl.DataFrame(broken_by(_to_arrow(rows, contract.schema), [(e.sql, e.must) for e in wanted]))
+    return flags.rename(dict(zip(flags.columns, [e.name for e in wanted], strict=True)))
 
 
 def _true(rows: pl.DataFrame, flags: Mapping[str, pl.Expr]) -> dict[str, int]:
@@ -141,27 +164,43 @@ def _rules(field: Field) -> Iterator[tuple[str, pl.Expr]]:
     ]
     if outside:
         yield f"range({field.name})", pl.any_horizontal(outside)
+    if field.multiple_of is not None:
+        yield f"multiple({field.name})", _between_multiples(value, field.multiple_of, field.type)
     if field.min_length is not None or field.max_length is not None:
         characters = value.str.len_chars()
         most = field.max_length if field.max_length is not None else 2**32 - 1
         yield f"length({field.name})", ~characters.is_between(field.min_length or 0, most)
-    yield from _listed(field.name, field.pattern, field.valid_values)
+    yield from _listed(field.name, field.pattern, field.valid_values, field.missing_values)
 
 
 def _warned(field: Field) -> Iterator[tuple[str, pl.Expr]]:
     """Yield the same for the rules of severity `warning`."""
     if field.warned.required:
         yield f"required({field.name})", pl.col(field.name).is_null()
-    yield from _listed(field.name, field.warned.pattern, field.warned.valid_values)
+    rules = field.warned
+    yield from _listed(field.name, rules.pattern, rules.valid_values, rules.missing_values)
 
 
 def _listed(
-    name: str, pattern: str | None, valid_values: tuple[str | int, ...] | None
+    name: str,
+    pattern: str | None,
+    valid_values: tuple[str | int, ...] | None,
+    missing_values: tuple[str | int | float, ...] | None,
 ) -> Iterator[tuple[str, pl.Expr]]:
     if pattern is not None:
         yield f"pattern({name})", ~pl.col(name).str.contains(pattern)
     if valid_values is not None:
         yield f"valid_values({name})", ~pl.col(name).is_in(list(valid_values))
+    if missing_values is not None:
+        yield f"missing_values({name})", pl.col(name).is_in(list(missing_values))
+
+
+def _between_multiples(value: pl.Expr, step: int | float, dtype: pa.DataType) -> pl.Expr:
+    if dtype == pa.int64():
+        return value % int(step) != 0
+    times = value / step
+    # 0.3 is three times 0.1 in decimals but not in binary: each of the three roundings is half of 2**-52.
+    return (times - times.round()).abs() > _ROUNDING * (times.abs() + 1)
 
 
 def _beyond(value: pl.Expr, bound: Bound, *, below: bool) -> pl.Expr:
@@ -180,6 +219,18 @@ def _refused(rows: pl.DataFrame, flags: pl.DataFrame, rules: list[str]) -> pl.Da
             flags.select(pl.concat_list(reasons).list.drop_nulls().alias("reasons"))["reasons"],
         ]
     )
+
+
+def _breaking(raw: RawRows, parts: list[_Part], contract: Contract) -> Iterator[str]:
+    """Yield how the object's schema breaks the contract's; JSON lines have none, so a row is all that can be wrong."""
+    if not any(p.frame.height for p in raw.parts) or any(LINE in p.frame.columns for p in raw.parts):
+        return
+    seen = {c for p in raw.parts for c in p.columns}
+    for field in contract.fields:
+        if field.required and field.name not in seen:
+            yield f"missing_column({field.name})"
+        if all(field.name in p.never for p in parts):
+            yield f"other_type({field.name})"
 
 
 def _findings(raw: RawRows, parts: list[_Part], contract: Contract) -> Iterator[Finding]:

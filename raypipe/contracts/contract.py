@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
 import pyarrow as pa
+
+from raypipe.contracts.table_rules import Severity, TableRule
 
 TIMESTAMP = pa.timestamp("us", "UTC")
 """The one type of a time in the lake."""
@@ -58,11 +61,14 @@ class RowRules:
         The only values allowed, none meaning all.
     pattern
         Regular expression that is found somewhere in the text.
+    missing_values
+        Values that stand for none, and break them.
     """
 
     required: bool = False
     valid_values: tuple[str | int, ...] | None = None
     pattern: str | None = None
+    missing_values: tuple[str | int | float, ...] | None = None
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -71,8 +77,31 @@ class RowRules:
             "required": self.required,
             "pattern": self.pattern is not None,
             "valid_values": self.valid_values is not None,
+            "missing_values": self.missing_values is not None,
         }
         return tuple(rule for rule, is_stated in stated.items() if is_stated)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A rule on one row that is written in SQL.
+
+    Parameters
+    ----------
+    name
+        In the words of the reasons, such as `sql(lands after it departs)`.
+    sql
+        An expression on the columns of the row.
+    must
+        What it must be; null breaks nothing.
+    severity
+        Whether a row that breaks it is refused, or accepted and counted.
+    """
+
+    name: str
+    sql: str
+    must: bool
+    severity: Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +131,10 @@ class Field:
         As the contract states it; recorded for the reader of the lake, not a rule.
     warned
         Rules of severity `warning`: a row that breaks one is accepted and counted.
+    missing_values
+        Values that stand for none, and are refused.
+    multiple_of
+        What a number is a multiple of, up to the rounding of 64-bit floats.
     """
 
     name: str
@@ -116,6 +149,8 @@ class Field:
     text: TimeText | None = None
     classification: str | None = None
     warned: RowRules = RowRules()
+    missing_values: tuple[str | int | float, ...] | None = None
+    multiple_of: int | float | None = None
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -123,9 +158,11 @@ class Field:
         stated = {
             "required": self.required,
             "range": self.minimum is not None or self.maximum is not None,
+            "multiple": self.multiple_of is not None,
             "length": self.min_length is not None or self.max_length is not None,
             "pattern": self.pattern is not None,
             "valid_values": self.valid_values is not None,
+            "missing_values": self.missing_values is not None,
         }
         return tuple(rule for rule, is_stated in stated.items() if is_stated)
 
@@ -148,6 +185,12 @@ class Contract:
         The timestamp field that says when the event happened.
     known_at
         The timestamp field that says when it could be known; none means when its object arrived.
+    expressions
+        Rules on one row that are written in SQL.
+    table_rules
+        Rules on the accepted rows of a generation, all together.
+    retention
+        How long rows are to be kept, in the contract's words; recorded for the reader, nothing depends on it.
     """
 
     name: str
@@ -156,6 +199,9 @@ class Contract:
     key: tuple[str, ...]
     event_at: str
     known_at: str | None = None
+    expressions: tuple[Expression, ...] = ()
+    table_rules: tuple[TableRule, ...] = ()
+    retention: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
@@ -178,13 +224,18 @@ class Contract:
     @property
     def digest(self) -> str:
         """Return 64 hex characters that differ exactly when the meaning does; the version is not part of it."""
-        meaning = {
+        meaning: dict[str, object] = {
             "name": self.name,
             "key": self.key,
             "event_at": self.event_at,
             "known_at": self.known_at,
             "fields": [_meaning(f) for f in self.fields],
         }
+        # A rule this version of raypipe adds must not change the digest of a contract that does not use it.
+        if self.expressions:
+            meaning["expressions"] = sorted([e.name, e.sql, e.must, e.severity] for e in self.expressions)
+        if self.table_rules:
+            meaning["table_rules"] = _meaning_of_table_rules(self.table_rules)
         text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -198,17 +249,39 @@ def _meaning(field: Field) -> dict[str, object]:
         "min_length": field.min_length,
         "max_length": field.max_length,
         "pattern": field.pattern,
-        "valid_values": None if field.valid_values is None else sorted(field.valid_values, key=repr),
+        "valid_values": _sorted(field.valid_values),
         "text": None if field.text is None else [field.text.pattern, field.text.directives, field.text.zoned],
         "warned": None if field.warned == RowRules() else _meaning_of_rules(field.warned),
+        "missing_values": _sorted(field.missing_values),
+        "multiple_of": None if field.multiple_of is None else float(field.multiple_of),
     }
-    # A rule this version of raypipe adds later must not change the digest of a contract that does not use it.
     return {"name": field.name} | {k: v for k, v in stated.items() if v is not None}
 
 
 def _meaning_of_rules(rules: RowRules) -> list[object]:
-    values = None if rules.valid_values is None else sorted(rules.valid_values, key=repr)
-    return [rules.required, values, rules.pattern]
+    missing = [] if rules.missing_values is None else [_sorted(rules.missing_values)]
+    return [rules.required, _sorted(rules.valid_values), rules.pattern, *missing]
+
+
+def _meaning_of_table_rules(rules: Sequence[TableRule]) -> list[str]:
+    """Return each rule as text, in order; a limit of 1 is one of 1.0."""
+    texts = {
+        json.dumps(
+            [type(r.measure).__name__, asdict(r.measure), r.must.operator, _floats(r.must.limits), r.unit, r.severity],
+            sort_keys=True,
+            default=str,
+        )
+        for r in rules
+    }
+    return sorted(texts)
+
+
+def _floats(limits: Sequence[float]) -> list[float]:
+    return [float(limit) for limit in limits]
+
+
+def _sorted(values: Sequence[str | int | float] | None) -> list[str | int | float] | None:
+    return None if values is None else sorted(values, key=repr)
 
 
 def _bound(bound: Bound | None) -> list[object] | None:

@@ -9,13 +9,14 @@ the rules are in `readers`. Knows contracts. Does not know where they are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
 from raypipe.contracts import readers
-from raypipe.contracts.contract import TIMESTAMP, Bound, Contract, Field, RowRules
+from raypipe.contracts.contract import TIMESTAMP, Bound, Contract, Expression, Field, RowRules
 from raypipe.contracts.readers import EVERY, Rules
+from raypipe.contracts.table_rules import TableRule
 
 T = TypeVar("T")
 
@@ -174,8 +175,8 @@ def _said(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _listed(values: tuple[str | int, ...] | None) -> str:
-    return "all" if values is None else ", ".join(map(str, values))
+def _listed(values: tuple[str | int | float, ...] | None, nothing: str = "all") -> str:
+    return nothing if values is None else ", ".join(map(str, values))
 
 
 def _text(field: Field) -> str:
@@ -189,12 +190,26 @@ def _warned(rules: RowRules) -> str:
         *(["required"] if rules.required else []),
         *([f"pattern {rules.pattern}"] if rules.pattern is not None else []),
         *([f"valid values {_listed(rules.valid_values)}"] if rules.valid_values is not None else []),
+        *([f"missing values {_listed(rules.missing_values)}"] if rules.missing_values is not None else []),
     ]
     return f"warning: {'; '.join(said)}" if said else "none"
 
 
-def _values(values: tuple[str | int, ...] | None) -> frozenset[str | int] | None:
+def _values(values: tuple[str | int | float, ...] | None) -> frozenset[str | int | float] | None:
     return None if values is None else frozenset(values)
+
+
+def _table_rules(contract: Contract) -> frozenset[TableRule]:
+    """Return the rules without their names, which are only how they are told apart."""
+    return frozenset(replace(rule, name="") for rule in contract.table_rules)
+
+
+def _warned_expressions(contract: Contract) -> frozenset[Expression]:
+    return frozenset(e for e in contract.expressions if e.severity == "warning")
+
+
+def _in_words(*parts: Sequence[object]) -> str:
+    return "; ".join(str(part) for found in parts for part in found) or "none"
 
 
 def _everybody(_writer: object, _reader: object) -> frozenset[Rules]:
@@ -212,6 +227,22 @@ _CONTRACT: tuple[_Aspect[Contract], ...] = (
     _Aspect("primaryKey", lambda c: c.key, lambda c: ", ".join(c.key), _all_but(Rules.LAKE)),
     _Aspect("eventAt", lambda c: c.event_at, lambda c: c.event_at, _all_but(Rules.LAKE)),
     _Aspect("knownAt", lambda c: c.known_at, lambda c: c.known_at or "the arrival", _all_but(Rules.LAKE)),
+    _Aspect(
+        "query",
+        readers.expressions,
+        lambda c: _in_words([e.name for e in c.expressions if e.severity == "error"]),
+        readers.reads_expressions,
+    ),
+    _Aspect(
+        "quality",
+        lambda c: (_table_rules(c), _warned_expressions(c)),
+        lambda c: _in_words(
+            [f"{r.name} {r.must} {r.unit} ({r.severity})" for r in c.table_rules],
+            [f"warning: {e.name}" for e in c.expressions if e.severity == "warning"],
+        ),
+        # What a generation as a whole must be decides when it is written, and who breaks a warning is accepted.
+        _everybody,
+    ),
 )
 
 _COLUMN: tuple[_Aspect[Field], ...] = (
@@ -219,16 +250,28 @@ _COLUMN: tuple[_Aspect[Field], ...] = (
     _Aspect("required", lambda f: f.required, lambda f: str(f.required).lower(), readers.reads_required),
     _Aspect("minimum", lambda f: f.minimum, lambda f: _bound(f.minimum), readers.reads_minimum),
     _Aspect("maximum", lambda f: f.maximum, lambda f: _bound(f.maximum), readers.reads_maximum),
+    _Aspect("multipleOf", lambda f: f.multiple_of, lambda f: _said(f.multiple_of), readers.reads_multiple),
     _Aspect("minLength", lambda f: f.min_length, lambda f: _said(f.min_length), readers.reads_min_length),
     _Aspect("maxLength", lambda f: f.max_length, lambda f: _said(f.max_length), readers.reads_max_length),
     _Aspect("pattern", lambda f: f.pattern, lambda f: _said(f.pattern), readers.reads_pattern),
     _Aspect(
         "validValues", lambda f: _values(f.valid_values), lambda f: _listed(f.valid_values), readers.reads_valid_values
     ),
+    _Aspect(
+        "missingValues",
+        lambda f: _values(f.missing_values),
+        lambda f: _listed(f.missing_values, "none"),
+        readers.reads_missing_values,
+    ),
     _Aspect("format", lambda f: f.text, _text, readers.reads_text),
     _Aspect(
         "quality",
-        lambda f: (f.warned.required, f.warned.pattern, _values(f.warned.valid_values)),
+        lambda f: (
+            f.warned.required,
+            f.warned.pattern,
+            _values(f.warned.valid_values),
+            _values(f.warned.missing_values),
+        ),
         lambda f: _warned(f.warned),
         # Who breaks a warning is accepted.
         _everybody,

@@ -6,11 +6,13 @@ Knows counts and limits. Does not know rows.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raypipe.contracts.checks import Checked
 from raypipe.contracts.rows import RawRows
 from raypipe.contracts.source import HaltWhen
+from raypipe.contracts.table_rules import TableRule, judge_rules
 from raypipe.verdict import Finding, Status, Verdict, worst
 
 
@@ -36,6 +38,10 @@ class GateEvidence:
         How often each reason was given, in order of its name; a row may have several.
     warned
         How many rows each warning concerns, in order of its name. They were accepted, or are duplicates.
+    breaking
+        In how many objects each breaking change of the schema arrived, in order of its name.
+    measured
+        What the table rules measured on all accepted rows, by name and in the rules' order; parts have none.
     """
 
     objects: int = 0
@@ -46,9 +52,11 @@ class GateEvidence:
     duplicates: int = 0
     by_reason: tuple[tuple[str, int], ...] = ()
     warned: tuple[tuple[str, int], ...] = ()
+    breaking: tuple[tuple[str, int], ...] = ()
+    measured: tuple[tuple[str, float | None], ...] = ()
 
     def merge(self, other: GateEvidence) -> GateEvidence:
-        """Return the evidence of both; associative, commutative, and `GateEvidence()` changes nothing."""
+        """Return the evidence of both, which are parts: associative, commutative, `GateEvidence()` changes nothing."""
         return GateEvidence(
             objects=self.objects + other.objects,
             unreadable=self.unreadable + other.unreadable,
@@ -58,11 +66,16 @@ class GateEvidence:
             duplicates=self.duplicates + other.duplicates,
             by_reason=_sum(self.by_reason, other.by_reason),
             warned=_sum(self.warned, other.warned),
+            breaking=_sum(self.breaking, other.breaking),
         )
 
     def without_duplicates(self, duplicates: int) -> GateEvidence:
         """Return the evidence after that many of the accepted rows turned out to be in the lake already."""
         return replace(self, accepted=self.accepted - duplicates, duplicates=self.duplicates + duplicates)
+
+    def with_measured(self, measured: Mapping[str, float | None]) -> GateEvidence:
+        """Return the evidence of the whole generation, with what its table rules measured."""
+        return replace(self, measured=tuple(measured.items()))
 
 
 def _sum(one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
@@ -82,6 +95,7 @@ def observe(raw: RawRows, checked: Checked) -> GateEvidence:
         dead_letters=checked.refused.num_rows + raw.malformed.num_rows,
         by_reason=tuple(sorted(reasons.items())),
         warned=tuple(sorted((f.rule, f.rows) for f in checked.findings if f.status is Status.WARNED)),
+        breaking=tuple(sorted((change, 1) for change in checked.breaking)),
     )
 
 
@@ -90,12 +104,12 @@ def observe_unreadable() -> GateEvidence:
     return GateEvidence(objects=1, unreadable=1, by_reason=(("unreadable", 1),))
 
 
-def judge(evidence: GateEvidence, limits: HaltWhen, source: str) -> Verdict:
+def judge(evidence: GateEvidence, limits: HaltWhen, source: str, rules: Sequence[TableRule] = ()) -> Verdict:
     """Return what becomes of the generation.
 
     NOT_APPLICABLE without objects; INSUFFICIENT when they hold no row; HALTED when the share of rows refused, or of
-    objects unreadable, is above the limit; QUARANTINED when there are any; WARNED when only warnings were found; else
-    PASSED.
+    objects unreadable, is above the limit, or a table rule is broken; QUARANTINED when there are any; WARNED when only
+    warnings were found; else PASSED.
 
     Parameters
     ----------
@@ -105,6 +119,8 @@ def judge(evidence: GateEvidence, limits: HaltWhen, source: str) -> Verdict:
         What the pipeline allows.
     source
         Its name, for the messages.
+    rules
+        The contract's table rules; they are judged once they were measured, which needs every accepted row.
     """
     if evidence.objects == 0:
         return worst(
@@ -122,12 +138,23 @@ def judge(evidence: GateEvidence, limits: HaltWhen, source: str) -> Verdict:
         counted = (evidence.unreadable, evidence.objects, "objects", "unreadable")
         findings.append(_share("unreadable_rate", counted, limit, source, setting, ""))
     findings += [_warning(rule, rows, source) for rule, rows in evidence.warned]
+    findings += [_change(change, objects, evidence, limits, source) for change, objects in evidence.breaking]
+    if evidence.measured:
+        findings += judge_rules(rules, dict(evidence.measured), evidence.accepted, source)
     return worst(findings)
 
 
 def _warning(rule: str, rows: int, source: str) -> Finding:
     said = f"{rows} rows of `{source}` have the warning {rule} and were let in: look at the source, or at the contract"
     return Finding(rule, Status.WARNED, said, rows=rows)
+
+
+def _change(change: str, objects: int, evidence: GateEvidence, limits: HaltWhen, source: str) -> Finding:
+    said = f"{objects} of {evidence.objects} objects of `{source}` arrived with {change}, which breaks the contract"
+    if limits.breaking_change == "quarantine":
+        return Finding(change, Status.QUARANTINED, f"{said}: their rows are judged one by one", observed=objects)
+    advice = "fix the source, or write a new version of the contract (`raypipe contract diff` says whom it breaks)"
+    return Finding(change, Status.HALTED, f"{said}: {advice}", observed=objects, limit=0)
 
 
 def _share(

@@ -10,7 +10,7 @@ A fold of the decisions of an ingestion stream. Knows decisions; does not know o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
@@ -18,9 +18,10 @@ from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.source import HaltWhen
 from raypipe.decision import Decision
 from raypipe.errors import ConfigError
-from raypipe.verdict import Finding, Status, Verdict
+from raypipe.verdict import Finding, Status, Verdict, worst
 
 ACCEPT, HALT, ACCEPT_HALTED, REJECT_HALTED = "accept", "halt", "accept_halted", "reject_halted"
+BACKFILL = "backfill"
 """What an ingestion stream decides."""
 
 
@@ -102,10 +103,15 @@ def manifest_of(decision: Decision) -> int:
 
 def counts_of(evidence: Mapping[str, object]) -> GateEvidence:
     """Return the gate's counts from the evidence of a decision, or the metadata of a commit."""
-    pairs = ("by_reason", "warned")
-    plain = {f.name: evidence[f.name] for f in fields(GateEvidence) if f.name in evidence and f.name not in pairs}
+    pairs = ("by_reason", "warned", "breaking")
+    measured = tuple((str(r), v) for r, v in evidence.get("measured", ()))  # type: ignore[attr-defined]
+    plain = {
+        f.name: evidence[f.name]
+        for f in fields(GateEvidence)
+        if f.name in evidence and f.name not in (*pairs, "measured")
+    }
     named = {n: tuple((str(r), int(k)) for r, k in evidence.get(n, ())) for n in pairs}  # type: ignore[attr-defined]
-    return GateEvidence(**plain, **named)  # type: ignore[arg-type]
+    return GateEvidence(**plain, **named, measured=measured)  # type: ignore[arg-type]
 
 
 def ways_out(source: str, generation: int) -> Finding:
@@ -126,16 +132,25 @@ def waiting(source: str, halt: Decision) -> Verdict:
     return Verdict(Status.HALTED, (Finding("still_halted", Status.HALTED, said), ways_out(source, generation)))
 
 
-def let_in(verdict: Verdict, decision: Decision) -> Verdict:
-    """Return the verdict of a manifest that was let in although the gate halts it."""
+def let_in(verdict: Verdict, decision: Decision, measured: Collection[str] = ()) -> Verdict:
+    """Return the verdict of a manifest that was let in although the gate halts it.
+
+    Parameters
+    ----------
+    measured
+        Table rules that were measured. One that the halt did not know, as it came before, nobody has decided about: it
+        halts still.
+    """
     if verdict.status is not Status.HALTED:
         return verdict
+    unknown = set(measured) - {name for name, _ in json.loads(decision.evidence).get("measured", ())}
     by = f"let in by {decision.who}: {decision.why}"
-    found = tuple(
-        replace(f, status=Status.QUARANTINED, message=f"{f.message}; {by}") if f.status is Status.HALTED else f
+    return worst(
+        replace(f, status=Status.QUARANTINED, message=f"{f.message}; {by}")
+        if f.status is Status.HALTED and f.rule not in unknown
+        else f
         for f in verdict.findings
     )
-    return Verdict(Status.QUARANTINED, found)
 
 
 def chosen(how: Resolution, halted: Mapping[str, Decision], streams: Mapping[str, Sequence[Decision]]) -> str:

@@ -6,15 +6,20 @@ Knows the standard's notation. Does not know rows, and never skips a rule that i
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 
 import pyarrow as pa
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
 from pydantic import ValidationError
 
+from raypipe.contracts.agreements import read_latencies, retention
 from raypipe.contracts.contract import RESERVED, TIMESTAMP, Contract, Field
 from raypipe.contracts.document import Place, read_document
 from raypipe.contracts.properties import read_property
 from raypipe.contracts.quality import read_rules
+from raypipe.contracts.queries import read_queries
+from raypipe.contracts.relationships import read_relationships
+from raypipe.contracts.table_rules import DuplicateValues, TableRule, named
 from raypipe.contracts.vocabulary import check_keys
 
 
@@ -46,7 +51,8 @@ def load_contract(text: str, file: str) -> Contract:
     objects = model.schema_ or []
     if len(objects) != 1:
         raise root.at("schema").error(f"a contract file has exactly one schema object, found {len(objects)}: split it")
-    return _contract(objects[0], model.version, root.at("schema", 0))
+    contract = _contract(objects[0], model.version, root.at("schema", 0))
+    return _with_agreements(contract, model, root)
 
 
 def _validated(root: Place) -> OpenDataContractStandard:
@@ -64,15 +70,37 @@ def _contract(schema: SchemaObject, version: str, place: Place) -> Contract:
     if not schema.properties:
         raise place.error(f"`{schema.name}` has no `properties`: list its columns")
     key = _key(schema.properties, place)
-    fields = tuple(
+    read = [
         read_property(p, place.at("properties", i), sole_key=key == (p.name,)) for i, p in enumerate(schema.properties)
-    )
+    ]
+    fields = tuple(field for field, _ in read)
     _check_names(fields, place)
-    read_rules(schema.quality or [], place)
     event_at, known_at = _clocks(schema, place)
     contract = Contract(schema.name, version, fields, key, event_at, known_at)
     _check_roles(contract, place)
-    return contract
+    table = [rule for _, rules in read for rule in rules]
+    return _with_rules(contract, table, schema, place)
+
+
+def _with_rules(contract: Contract, table: list[TableRule], schema: SchemaObject, place: Place) -> Contract:
+    """Return the contract with the rules that look at several columns, or at the table."""
+    table = [*table, *read_rules(schema.quality or [], place, None).table]
+    for rule in table:
+        for name in rule.measure.columns if isinstance(rule.measure, DuplicateValues) else ():
+            if name not in contract.schema.names:
+                raise place.at("quality").error(f"`{rule.name}` names `{name}`, which is not a property: name one")
+    queries = read_queries(schema, contract.schema, place)
+    relationships = read_relationships(schema, contract.schema, place)
+    return replace(
+        contract, expressions=queries.expressions, table_rules=named([*table, *queries.table, *relationships])
+    )
+
+
+def _with_agreements(contract: Contract, model: OpenDataContractStandard, root: Place) -> Contract:
+    agreed = model.slaProperties or []
+    element = model.slaDefaultElement or contract.event_at
+    latencies = read_latencies(agreed, element, contract.name, contract.schema, root)
+    return replace(contract, table_rules=named([*contract.table_rules, *latencies]), retention=retention(agreed))
 
 
 def _key(properties: list[SchemaProperty], place: Place) -> tuple[str, ...]:

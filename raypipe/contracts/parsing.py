@@ -33,6 +33,8 @@ class Parsed:
         Whether there is no value at all.
     total
         Whether every value there is has the right type, so that nobody need look.
+    never
+        Whether none can have it, as the column is of another type.
     nan
         Whether the value is NaN, which counts as missing; none where the column cannot hold it.
     """
@@ -40,6 +42,7 @@ class Parsed:
     value: pl.Expr
     missing: pl.Expr
     total: bool = False
+    never: bool = False
     nan: pl.Expr | None = None
 
 
@@ -65,8 +68,8 @@ def parse(raw: pl.Expr, dtype: pl.DataType, field: Field, *, text: bool) -> Pars
     nan = raw.is_nan() if dtype.is_float() and field.type in (pa.int64(), pa.float64()) else None
     value, total = _typed(raw, dtype, field, text=text)
     if value is None:
-        return Parsed(pl.lit(None, _target(field)), missing)
-    return Parsed(value, missing if nan is None else missing | nan, total, nan)
+        return Parsed(pl.lit(None, _target(field)), missing, never=True)
+    return Parsed(value, missing if nan is None else missing | nan, total, nan=nan)
 
 
 def _target(field: Field) -> pl.DataType:

@@ -9,14 +9,16 @@ import math
 from datetime import UTC, date, datetime
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 from open_data_contract_standard.model import SchemaProperty
 
-from raypipe.contracts.contract import TIMESTAMP, Bound, Field, RowRules, TimeText
+from raypipe.contracts.comparison import ZERO
+from raypipe.contracts.contract import TIMESTAMP, Bound, Field, TimeText
 from raypipe.contracts.document import Place
-from raypipe.contracts.quality import Stated, read_rules
+from raypipe.contracts.quality import Column, read_rules
+from raypipe.contracts.table_rules import DuplicateValues, TableRule, table_rule
 from raypipe.contracts.times import ISO_TIMESTAMP_WITHOUT_ZONE, time_text
+from raypipe.contracts.values import checked_pattern, checked_values
 from raypipe.contracts.vocabulary import OPTIONS
 
 _TYPES: dict[str, pa.DataType] = {
@@ -30,8 +32,8 @@ _TYPES: dict[str, pa.DataType] = {
 _STORED = {"integer": "i64", "number": "f64"}
 
 
-def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> Field:
-    """Return the field that the property promises, with every one of its rules.
+def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> tuple[Field, tuple[TableRule, ...]]:
+    """Return the field that the property promises, with every rule on one row, and those on the table.
 
     Parameters
     ----------
@@ -45,9 +47,9 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> Fiel
     Raises
     ------
     ContractError
-        When the property is not a scalar column, or states a rule that cannot be executed on one row.
+        When the property is not a scalar column, or states a rule that cannot be executed.
     """
-    logical, name = _check_shape(prop, place, sole_key=sole_key)
+    logical, name = _check_shape(prop, place)
     options, here = prop.logicalTypeOptions or {}, place.at("logicalTypeOptions")
     for key in options:
         if error := OPTIONS[logical].find(here.at(key), key):
@@ -63,11 +65,15 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> Fiel
         raise here.at("maxLength").error(
             f"minLength {min_length} is above maxLength {max_length}: no value could be valid"
         )
-    rules, warned = read_rules(prop.quality or [], place)
+    quality = read_rules(prop.quality or [], place, Column(name, logical))
+    rules = quality.error
     if prop.enum is not None and rules.valid_values is not None:
         raise place.at("enum").error("`enum` and an `invalidValues` rule both list the valid values: keep one")
-    values = tuple(e.value for e in prop.enum) if prop.enum is not None else rules.valid_values
-    return Field(
+    values = rules.valid_values
+    if prop.enum is not None:
+        values = checked_values([e.value for e in prop.enum], logical, place)
+    unique = (table_rule(DuplicateValues((name,), in_table=True), ZERO),) if prop.unique and not sole_key else ()
+    field = Field(
         name=name,
         type=_TYPES[logical],
         required=bool(prop.required or prop.primaryKey or rules.required),
@@ -76,22 +82,17 @@ def read_property(prop: SchemaProperty, place: Place, *, sole_key: bool) -> Fiel
         min_length=min_length,
         max_length=max_length,
         pattern=_pattern(options.get("pattern"), rules.pattern, logical, here),
-        valid_values=_valid_values(values, logical, place),
+        valid_values=values,
         text=text,
         classification=prop.classification,
-        warned=_warned(warned, logical, place),
+        warned=quality.warning,
+        missing_values=rules.missing_values,
+        multiple_of=_multiple(options, logical, here),
     )
+    return field, (*quality.table, *unique)
 
 
-def _warned(stated: Stated, logical: str, place: Place) -> RowRules:
-    return RowRules(
-        required=stated.required,
-        valid_values=_valid_values(stated.valid_values, logical, place),
-        pattern=_pattern(None, stated.pattern, logical, place),
-    )
-
-
-def _check_shape(prop: SchemaProperty, place: Place, *, sole_key: bool) -> tuple[str, str]:
+def _check_shape(prop: SchemaProperty, place: Place) -> tuple[str, str]:
     if not prop.name:
         raise place.error("a property has no `name`: name the column")
     logical = prop.logicalType
@@ -103,10 +104,6 @@ def _check_shape(prop: SchemaProperty, place: Place, *, sole_key: bool) -> tuple
         raise place.at("physicalName").error(
             f"`{prop.name}` is called {prop.physicalName!r} in the objects, but raypipe reads columns by "
             "`name`: make them equal"
-        )
-    if prop.unique and not sole_key:
-        raise place.at("unique").error(
-            f"`{prop.name}` is `unique`, which no single row can break: raypipe keeps only the primary key unique"
         )
     return logical, prop.name
 
@@ -140,6 +137,16 @@ def _limit(value: object, logical: str, place: Place) -> int | float | date | da
     return moment.astimezone(UTC)
 
 
+def _multiple(options: dict[str, Any], logical: str, place: Place) -> int | float | None:
+    if "multipleOf" not in options:
+        return None
+    step = _limit(options["multipleOf"], logical, place.at("multipleOf"))
+    assert isinstance(step, int | float)
+    if step <= 0:
+        raise place.at("multipleOf").error(f"`multipleOf` is {step}: write a number above 0")
+    return step
+
+
 def _length(options: dict[str, Any], key: str, place: Place) -> int | None:
     value = options.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
@@ -148,36 +155,11 @@ def _length(options: dict[str, Any], key: str, place: Place) -> int | None:
 
 
 def _pattern(option: object, rule: str | None, logical: str, place: Place) -> str | None:
-    if option is not None and rule is not None:
+    if option is None:
+        return rule
+    if rule is not None:
         raise place.at("pattern").error("`pattern` is also stated by an `invalidValues` rule: keep one")
-    pattern = str(option) if option is not None else rule
-    if pattern is None:
-        return None
-    if logical != "string":
-        raise place.error(f"the pattern {pattern!r} is on a {logical}: patterns are for strings")
-    try:
-        pl.Series([""]).str.contains(pattern)
-    except pl.exceptions.ComputeError as error:
-        reason = str(error).split("\n\n", maxsplit=1)[0]
-        raise place.at("pattern").error(f"the pattern {pattern!r} cannot be executed: {reason}") from error
-    return pattern
-
-
-def _valid_values(values: tuple[object, ...] | None, logical: str, place: Place) -> tuple[str | int, ...] | None:
-    if values is None:
-        return None
-    if logical not in ("string", "integer"):
-        raise place.error(f"valid values of a {logical} cannot be executed: raypipe compares strings and integers")
-    checked: list[str | int] = []
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, str if logical == "string" else int):
-            raise place.error(
-                f"the valid value {value!r} is not a {logical}: in YAML, text such as NO or 12 needs quotes"
-            )
-        checked.append(value)
-    if not checked:
-        raise place.error("the list of valid values is empty: no row could be valid")
-    return tuple(checked)
+    return checked_pattern(str(option), logical, place)
 
 
 def _text(options: dict[str, Any], logical: str, place: Place) -> TimeText | None:

@@ -30,7 +30,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from raypipe.contracts.contract import TIMESTAMP, Bound, Field
+from raypipe.contracts.contract import TIMESTAMP, Bound, Contract, Field
 from raypipe.contracts.times import ISO_DATE, ISO_TIMESTAMP
 
 
@@ -126,6 +126,13 @@ def _without_range(reader: Field) -> frozenset[Rules]:
     return EVERY - ({Rules.LAKE} if reader.type in _TIMES else _VALUES)
 
 
+def reads_multiple(writer: Field, reader: Field) -> frozenset[Rules]:
+    """Return who reads the writer's multiples; two steps are compared where both are whole."""
+    was, now = writer.multiple_of, reader.multiple_of
+    kept = now is None or was == now or (isinstance(was, int) and isinstance(now, int) and was % now == 0)
+    return EVERY if kept else EVERY - _VALUES
+
+
 def reads_min_length(writer: Field, reader: Field) -> frozenset[Rules]:
     """Return who reads text of the writer's least length."""
     return EVERY if (reader.min_length or 0) <= (writer.min_length or 0) else EVERY - _VALUES
@@ -157,6 +164,22 @@ def reads_valid_values(writer: Field, reader: Field) -> frozenset[Rules]:
         # A column that was not text before has changed its type, and `reads_type` says so.
         avro = writer.type != reader.type
     return EVERY - (frozenset() if kept else _VALUES) - (frozenset() if avro else {Rules.AVRO})
+
+
+def reads_missing_values(writer: Field, reader: Field) -> frozenset[Rules]:
+    """Return who reads each of the values that do not stand for none at the writer."""
+    kept = set(reader.missing_values or ()) <= set(writer.missing_values or ())
+    return EVERY if kept else EVERY - _VALUES
+
+
+def expressions(contract: Contract) -> frozenset[tuple[str, str, bool]]:
+    """Return the SQL rules that refuse rows."""
+    return frozenset((e.name, e.sql, e.must) for e in contract.expressions if e.severity == "error")
+
+
+def reads_expressions(writer: Contract, reader: Contract) -> frozenset[Rules]:
+    """Return who reads rows that keep the writer's SQL; two expressions are never compared, and no schema has any."""
+    return EVERY if expressions(reader) <= expressions(writer) else EVERY - {Rules.LAKE}
 
 
 def _symbols(field: Field) -> frozenset[str] | None:

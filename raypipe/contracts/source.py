@@ -23,6 +23,8 @@ class HaltWhen(Spec):
 
     dead_letter_rate: float = Field(default=0.05, ge=0, le=1)
     """Highest share of rows that may be refused, 0..1."""
+    breaking_change: Literal["halt", "quarantine"] = "halt"
+    """What an object does that lacks a required column, or has one of another type, however few such objects are."""
 
 
 class Deduplication(Spec):

@@ -2,7 +2,7 @@
 
 A key is *executed* (it decides about rows), *recorded* (it describes; nothing depends on it) or *refused* (it states
 a rule that raypipe cannot execute, and a rule is never ignored in silence). A key in none of the three is a mistake in
-the file. Knows names only. `docs/contracts.md` shows the same lists, and a test compares them.
+the file. Knows names only. `docs/contract-keys.md` shows the same lists, and a test compares them.
 """
 
 from __future__ import annotations
@@ -41,29 +41,34 @@ def _keys(executed: str, recorded: str, refused: str = "") -> Keys:
 
 LEVELS = {
     "contract": _keys(
-        "version schema",
+        "version schema slaProperties slaDefaultElement",
         "apiVersion kind id name tenant tags status servers dataProduct description domain support price team roles "
-        "slaDefaultElement slaProperties authoritativeDefinitions customProperties context contractCreatedTs",
+        "authoritativeDefinitions customProperties context contractCreatedTs",
     ),
     "schema": _keys(
-        "name properties customProperties quality",
+        "name properties customProperties quality relationships",
         "id physicalType physicalName description businessName deprecated synonyms authoritativeDefinitions tags "
         "logicalType dataGranularityDescription context",
-        "relationships",
     ),
     "property": _keys(
-        "name logicalType logicalTypeOptions required unique primaryKey primaryKeyPosition enum quality physicalName",
+        "name logicalType logicalTypeOptions required unique primaryKey primaryKeyPosition enum quality physicalName "
+        "relationships",
         "id physicalType description businessName deprecated synonyms authoritativeDefinitions tags customProperties "
         "semanticType partitioned partitionKeyPosition classification transformSourceObjects transformLogic "
         "transformDescription examples criticalDataElement",
-        "relationships encryptedName properties items map",
+        "encryptedName properties items map",
     ),
     "quality": _keys(
-        "type metric arguments mustBe severity",
-        "id name description dimension businessImpact authoritativeDefinitions customProperties tags unit method "
-        "schedule scheduler",
-        "rule mustNotBe mustBeGreaterThan mustBeGreaterOrEqualTo mustBeLessThan mustBeLessOrEqualTo mustBeBetween "
-        "mustNotBeBetween query engine implementation",
+        "type metric rule arguments query unit severity mustBe mustNotBe mustBeGreaterThan mustBeGreaterOrEqualTo "
+        "mustBeLessThan mustBeLessOrEqualTo mustBeBetween mustNotBeBetween",
+        "id name description dimension businessImpact authoritativeDefinitions customProperties tags method schedule "
+        "scheduler",
+        "engine implementation",
+    ),
+    "relationship": _keys("type from to customProperties", "id"),
+    "SLA property": _keys(
+        "property value unit element customProperties",
+        "id valueExt driver description scheduler schedule authoritativeDefinitions",
     ),
     "enum value": _keys("value", "id label description tags customProperties authoritativeDefinitions"),
     "custom property of the schema object": _keys("property value", "id description vendor"),
@@ -72,8 +77,8 @@ LEVELS = {
 
 OPTIONS = {
     "string": _keys("minLength maxLength pattern", "", "format"),
-    "integer": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format", "", "multipleOf"),
-    "number": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format", "", "multipleOf"),
+    "integer": _keys("minimum maximum exclusiveMinimum exclusiveMaximum multipleOf format", ""),
+    "number": _keys("minimum maximum exclusiveMinimum exclusiveMaximum multipleOf format", ""),
     "boolean": _keys("", ""),
     "date": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format", ""),
     "timestamp": _keys("minimum maximum exclusiveMinimum exclusiveMaximum format timezone defaultTimezone", ""),
@@ -114,6 +119,18 @@ def _level(path: Path) -> str | None:
         ):
             # Rules in words are documentation, whatever else they carry.
             return "quality"
+        case ("schema", int(), "relationships", int(), str()) | (
+            "schema",
+            int(),
+            "properties",
+            int(),
+            "relationships",
+            int(),
+            str(),
+        ):
+            return "relationship"
+        case ("slaProperties", int(), str()):
+            return "SLA property"
         case ("schema", int(), "properties", int(), "enum", int(), str()):
             return "enum value"
         case ("schema", int(), "customProperties", int(), str()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from raypipe.adapters.ingest_ray import RayIngestor
+from raypipe.adapters.ingest_manifest import OpenManifests
 from raypipe.adapters.lake import tables
 from raypipe.adapters.lake.tables import LakeTable
 
@@ -35,7 +35,7 @@ def no_transaction() -> None:
 
 def lists_again() -> None:
     """Execute what lies in the landing zone now under an open manifest's number, instead of the manifest."""
-    unfinished = RayIngestor._unfinished
+    unfinished = OpenManifests._unfinished
 
     def listed(self, work):
         work = unfinished(self, work)
@@ -49,7 +49,7 @@ def lists_again() -> None:
                 entries.setdefault((o.uri, o.etag), new)
         return replace(work, manifest=tuple(entries.values()))
 
-    RayIngestor._unfinished = listed
+    OpenManifests._unfinished = listed
 
 
 def forgets_the_table() -> None:

@@ -95,11 +95,12 @@ class Lake:
         return self._place.drivers[0].end()
 
     def _settle(self, breaks: tuple[str, ...], runs: int) -> list[str]:
-        """Ingest until there is nothing new; return why not, or nothing."""
+        """Ingest until a run commits nothing; return why none does, or nothing."""
         end = End(0, False, {})
         for _ in range(runs):
+            self.boundaries.unlink(missing_ok=True)
             end = self.ingest(breaks=breaks)
-            if end.idle:
+            if end.code == 0 and not self.boundaries.exists():
                 return []
         return [f"after {runs} runs that nobody disturbed there still is something to ingest: {end}"]
 

@@ -204,6 +204,8 @@ class Nemesis:
             killer.cancel()
             killer.join()
         proxy.follow(self._place.calm)
+        if proxy.failed:
+            raise proxy.failed[0]
         self.story.append(f"{what} {dict(plan.faults) or ''} -> {ends}")
         self._count(ends)
         count["requests"] += proxy.total - before[0]
@@ -228,9 +230,7 @@ class Nemesis:
         if not self._hits_worker:
             self._place.drivers[0].kill()
             return
-        for worker in self._place.cluster.workers():
-            worker.kill()
-            self.totals["workers killed"] += 1
+        self.totals["workers killed"] += self._place.cluster.kill_workers()
 
     def _plan(self) -> Plan:
         return planned(self._random.getrandbits(32), self._random.choice([0.01, 0.03, 0.1]))

@@ -51,11 +51,6 @@ class End:
     def killed(self) -> bool:
         return self.code == -signal.SIGKILL
 
-    @property
-    def idle(self) -> bool:
-        """Whether there was nothing new for any source."""
-        return self.code == 0 and set(self.said.values()) == {"NOT_APPLICABLE"}
-
 
 class Driver:
     """A warm process that ingests in children, one at a time."""
@@ -199,12 +194,15 @@ class Cluster:
         self.address = self._process.stdout.readline().strip()
         assert self.address, "the Ray cluster did not start"
 
-    def workers(self) -> list[psutil.Process]:
-        """Return the processes that run tasks, or wait for one."""
+    def kill_workers(self) -> int:
+        """Kill the processes that run tasks, or wait for one, and return how many there were."""
         found = psutil.Process(self._process.pid).children(recursive=True)
         # The agents of a node are named like workers; a node dies with them, which is another fault.
         workers = [p for p in found if _name(p).startswith("ray::") and not _name(p).endswith("Agent")]
-        return sorted(workers, key=lambda p: p.pid)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        return len(workers)
 
     def close(self) -> None:
         assert self._process.stdin

@@ -49,6 +49,7 @@ class Proxy:
         self._plan, self._moments = Plan(), dict[Moment, Action]()
         self.requests = self.writes = self.total = 0
         self.injected: Counter[str] = Counter()
+        self.failed: list[Exception] = []
         self._tasks: set[asyncio.Task] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -87,11 +88,14 @@ class Proxy:
         assert task
         self._tasks.add(task)
         server: list[_Streams] = []
-        # A connection that breaks, on whichever side, is one that this proxy ends too; and so does `close`.
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while (request := await _request((reader, writer))) is not None:
-                if not await self._answer(request, writer, server):
-                    break
+        try:
+            # A connection that breaks, on whichever side, is one that this proxy ends too; and so does `close`.
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                while (request := await _request((reader, writer))) is not None:
+                    if not await self._answer(request, writer, server):
+                        break
+        except Exception as error:  # noqa: BLE001  what failed at a moment is raised where somebody waits for it
+            self.failed.append(error)
         for _, open_ in [*server, (reader, writer)]:
             open_.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from raypipe.adapters.ingest_manifest import OpenManifests
 from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.ingest_split import Arrival, numbered, split
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -16,6 +17,7 @@ from raypipe.adapters.lake.manifests import Manifests
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.config import load
+from raypipe.contracts.backfill import Backfill, Days
 from raypipe.contracts.contract import TIMESTAMP
 from raypipe.contracts.halt import Resolution
 from raypipe.contracts.rows import RawRows
@@ -79,8 +81,22 @@ class World:
         ]
         (self.landing / name).write_text("\n".join(lines))
 
+    def rule(self, *stated):
+        (self.root / "trips.odcs.yaml").write_text(
+            CONTRACT.replace("    properties:", f"    quality: [{', '.join(stated)}]\n    properties:")
+        )
+
     def ingest(self, resolution=None):
         return RayIngestor(self.store, lambda: datetime.now(UTC)).ingest(self.pipeline, resolution)["trips"]
+
+    def backfill(self, days, *rows, reason="the source corrected them"):
+        corrected = self.root / "corrected"
+        corrected.mkdir(exist_ok=True)
+        landing, self.landing = self.landing, corrected
+        self.land("fixed", *rows)
+        self.landing = landing
+        asked = Backfill("trips", Days.parse(days), str(corrected), "ann", reason)
+        return RayIngestor(self.store, lambda: datetime.now(UTC)).backfill(self.pipeline, asked)["trips"]
 
     def resolve(self, generation, *, accept):
         return self.ingest(Resolution("trips", generation, accept, "ann", "looked at it"))
@@ -180,6 +196,64 @@ def test_a_streamed_file_that_was_compacted_meanwhile_gives_way_all_the_same(wor
     monkeypatch.setattr(LakeTable, "commit", compacted)
     world.ingest()
     assert world.trips() == [("t1", 11), ("t2", 20), ("t3", 30)]
+
+
+def test_a_backfill_replaces_the_rows_of_its_days_in_one_step_and_no_others(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20), ("t3", 3, 30))
+    world.ingest()
+    world.stream(("t4", 2, 40), ("t5", 3, 50))
+    version = world.table.snapshot().version
+    found = world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21), ("t6", 2, 60), ("t2", 2, 22), ("t1", 2, 11))
+    assert world.counts(found) == (4, 2, 0, 2), "t2 twice, and t1 is on a day that stays"
+    assert world.trips() == [("t1", 10), ("t2", 21), ("t3", 30), ("t5", 50), ("t6", 60)]
+    assert world.table.snapshot().version == version + 1
+    assert world.decisions() == ["accept", "backfill", "accept"]
+    said = Decisions(world.store).stream("ingest/trips")[1]
+    assert (said.who, said.why.rpartition(": ")[2]) == ("ann", "the source corrected them")
+
+
+def test_a_backfill_repeated_gives_the_same_rows(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    for _ in range(2):
+        world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21))
+        assert world.trips() == [("t1", 10), ("t2", 21)]
+
+
+def test_a_row_of_another_day_does_not_enter_by_a_backfill(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    found = world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21), ("t9", 3, 90))
+    assert world.counts(found) == (2, 1, 1, 0)
+    assert found.evidence.by_reason == (("backfill(at)", 1),)
+    assert world.trips() == [("t1", 10), ("t2", 21)]
+    (letter,) = dead_letters_table(world.store).read().to_pylist()
+    assert (letter["reasons"], json.loads(letter["raw"])["trip"]) == (["backfill(at)"], "t9")
+
+
+def test_a_backfill_that_was_killed_is_finished_by_the_same_command_or_by_the_next_ingest(world, monkeypatch):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    for finish in (lambda: world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21)), world.ingest):
+        with monkeypatch.context() as patch:
+            patch.setattr(RayIngestor, "_stage_all", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                world.backfill("2020-01-02..2020-01-03", ("t2", 2, 21))
+        with pytest.raises(ConfigError, match="has an open manifest"):
+            world.backfill("2020-01-01..2020-01-03", ("t2", 2, 21))
+        finish()
+        assert world.trips() == [("t1", 10), ("t2", 21)]
+    assert world.decisions() == ["accept", "backfill", "accept", "backfill", "accept"]
+
+
+def test_a_backfill_that_the_gate_halts_replaces_nothing_until_it_is_let_in(world):
+    world.land("a", ("t1", 1, 10), ("t2", 2, 20))
+    world.ingest()
+    rows = ("t2", 2, 21), ("t3", 2, -1), ("t4", 2, -1)
+    assert world.backfill("2020-01-02..2020-01-03", *rows).verdict.status is Status.HALTED
+    assert world.trips() == [("t1", 10), ("t2", 20)]
+    world.resolve(2, accept=True)
+    assert world.trips() == [("t1", 10), ("t2", 21)]
 
 
 def test_nothing_new_commits_nothing(world):
@@ -282,7 +356,7 @@ def test_a_resolution_whose_run_was_killed_is_carried_out_by_the_next(world, mon
     world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
     world.ingest()
     with monkeypatch.context() as patch:
-        patch.setattr(RayIngestor, "_opened", lambda *_: 1 / 0)
+        patch.setattr(OpenManifests, "opened", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             world.resolve(1, accept=accept)
     world.ingest()
@@ -300,6 +374,64 @@ def test_a_generation_that_is_not_halted_cannot_be_let_in(world):
         world.resolve(1, accept=True)
 
 
+def test_a_broken_table_rule_halts_a_generation_of_good_rows_until_it_is_let_in(world):
+    world.rule('{type: sql, name: mean, query: "SELECT avg(minutes) FROM {object}", mustBeLessThan: 20}')
+    world.land("a", ("t1", 1, 10), ("t2", 1, 90))
+    world.land("b", ("t1", 1, 99))
+    halted = world.ingest()
+    assert halted.verdict.status is Status.HALTED
+    assert (
+        "sql(mean) of `trips` is 50, its contract says mustBeLessThan 20: fix the source" in halted.verdict.sentence()
+    )
+    assert "--accept 1 --reason TEXT" in halted.verdict.sentence()
+    assert halted.evidence.measured == (("sql(mean)", 50.0),), "t1 counts once: duplicates are gone"
+    assert world.ingest().verdict.status is Status.HALTED
+    assert (world.trips(), world.decisions()) == ([], ["halt"])
+    accepted = world.resolve(1, accept=True)
+    assert accepted.verdict.status is Status.QUARANTINED
+    assert "let in by ann: looked at it" in accepted.verdict.sentence()
+    assert world.trips() == [("t1", 10), ("t2", 90)]
+    assert world.decisions() == ["halt", "accept_halted", "accept"]
+    recorded = Decisions(world.store).stream("ingest/trips")[-1]
+    assert json.loads(recorded.evidence)["measured"] == [["sql(mean)", 50.0]]
+
+
+def test_who_let_bad_rows_in_decides_again_when_a_table_rule_halts_the_good_ones(world):
+    world.rule("{metric: rowCount, mustBeGreaterThan: 2}")
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    assert "66.7 % of the rows" in world.ingest().verdict.sentence()
+    again = world.resolve(1, accept=True)
+    assert "HALTED: rowCount of `trips` is 1 rows" in again.verdict.sentence()
+    assert world.trips() == []
+    assert world.resolve(1, accept=True).verdict.status is Status.QUARANTINED
+    assert world.trips() == [("t1", 10)]
+    assert world.decisions() == ["halt", "accept_halted", "halt", "accept_halted", "accept"]
+
+
+def test_a_kept_table_rule_and_a_warning_let_the_generation_in(world):
+    world.rule("{metric: rowCount, mustBe: 2}, {metric: rowCount, mustBeGreaterThan: 2, severity: warning}")
+    world.land("a", ("t1", 1, 10), ("t1", 1, 11), ("t2", 1, 20))
+    found = world.ingest()
+    assert found.verdict.status is Status.WARNED
+    assert world.trips() == [("t1", 10), ("t2", 20)]
+
+
+def test_a_changed_table_rule_judges_a_halted_generation_anew(world):
+    world.rule("{metric: rowCount, mustBeGreaterThan: 2}")
+    world.land("a", ("t1", 1, 10))
+    assert world.ingest().verdict.status is Status.HALTED
+    world.rule("{metric: rowCount, mustBeGreaterThan: 0}")
+    assert world.ingest().verdict.status is Status.PASSED
+    assert world.trips() == [("t1", 10)]
+
+
+def test_a_row_that_breaks_an_expression_is_a_dead_letter(world):
+    world.rule("{type: sql, name: short, query: minutes < 50, mustBe: true}")
+    world.land("a", ("t1", 1, 10), ("t2", 1, 90))
+    assert world.counts() == (2, 1, 1, 0)
+    assert [r["reasons"] for r in dead_letters_table(world.store).read().to_pylist()] == [["sql(short)"]]
+
+
 def test_an_object_without_a_row_is_insufficient_once_and_blocks_nothing_later(world):
     world.land("a")
     assert world.ingest().verdict.status is Status.INSUFFICIENT
@@ -310,7 +442,7 @@ def test_an_object_without_a_row_is_insufficient_once_and_blocks_nothing_later(w
 def test_a_decision_that_a_killed_run_did_not_record_is_recorded_by_the_next(world, monkeypatch):
     world.land("a", ("t1", 1, 10))
     with monkeypatch.context() as patch:
-        patch.setattr(RayIngestor, "_record", lambda *_: None)
+        patch.setattr(OpenManifests, "record", lambda *_: None)
         world.ingest()
     assert world.decisions() == []
     world.ingest()

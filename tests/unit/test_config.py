@@ -172,3 +172,24 @@ def test_an_entrypoint_is_read_from_beside_the_file(write, tmp_path):
     (tmp_path / "mymodel.py").write_text("def build(inputs):\n    return None\n")
     file = write(PIPELINE.replace("kind: tabular_mlp", "kind: entrypoint, entrypoint: 'mymodel:build'"))
     assert load(file).code.files[0][0] == "mymodel.py"
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("trips.city", None),
+        ("towns.name", "0 sources of the pipeline have a schema object `towns`"),
+        ("trips.minutes", "no value could be equal"),
+    ],
+)
+def test_a_relationship_leads_to_a_source_of_the_pipeline(write, to, said):
+    file = write()
+    contract = file.parent / "trips.odcs.yaml"
+    contract.write_text(CONTRACT.replace("name: city,", f"name: city, relationships: [{{to: {to}}}],"))
+    if said is None:
+        assert load(file).contracts["trips"].table_rules
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert caught.value.message.startswith(f"{file}: relationship(city -> {to}): ")
+    assert said in caught.value.message

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from raypipe.adapters.lake.objects import StoredObject
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
+from raypipe.contracts.backfill import Days
 from raypipe.contracts.formats import Format
 
 _COLUMNS: dict[str, pa.DataType] = {
@@ -28,6 +29,8 @@ _COLUMNS: dict[str, pa.DataType] = {
     "size_bytes": pa.int64(),
     "modified_at": pa.timestamp("us", "UTC"),
     "known_at": pa.timestamp("us", "UTC"),
+    "replaces_from": pa.date32(),
+    "replaces_until": pa.date32(),
 }
 SCHEMA = pa.schema(_COLUMNS)
 
@@ -46,6 +49,8 @@ class ManifestEntry:
         The object as it was listed.
     known_at
         When the manifest was made, aware UTC: what rows without a known-at of their own get.
+    replaces_from, replaces_until
+        The days whose rows the manifest replaces, the second not included; None where it replaces none.
     """
 
     source: str
@@ -57,6 +62,13 @@ class ManifestEntry:
     size_bytes: int
     modified_at: datetime
     known_at: datetime
+    replaces_from: date | None = None
+    replaces_until: date | None = None
+
+    @property
+    def replaces(self) -> Days | None:
+        """The days whose rows it replaces."""
+        return Days(self.replaces_from, self.replaces_until) if self.replaces_from and self.replaces_until else None
 
 
 class Manifests:
@@ -72,7 +84,12 @@ class Manifests:
         return tuple(ManifestEntry(**row) for row in rows.to_pylist())
 
     def commit(
-        self, source: str, generation: int, objects: Sequence[tuple[StoredObject, Format]], known_at: datetime
+        self,
+        source: str,
+        generation: int,
+        objects: Sequence[tuple[StoredObject, Format]],
+        known_at: datetime,
+        replaces: Days | None = None,
     ) -> tuple[ManifestEntry, ...]:
         """Commit and return the manifest `generation` of a source.
 
@@ -81,8 +98,9 @@ class Manifests:
         GenerationMoved
             When another run committed this generation first.
         """
+        window = (replaces.start, replaces.until) if replaces else (None, None)
         entries = tuple(
-            ManifestEntry(source, generation, i, o.uri, format_, o.etag, o.size_bytes, o.modified_at, known_at)
+            ManifestEntry(source, generation, i, o.uri, format_, o.etag, o.size_bytes, o.modified_at, known_at, *window)
             for i, (o, format_) in enumerate(objects)
         )
         rows = pa.Table.from_pylist([asdict(e) for e in entries], schema=SCHEMA)

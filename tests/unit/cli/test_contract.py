@@ -118,9 +118,9 @@ def test_lint_says_what_is_executed(old: Path, new: Path, capsys: pytest.Capture
 def test_lint_stops_at_the_first_rule_that_cannot_be_executed(
     old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    wrong = written(tmp_path / "wrong.odcs.yaml", READINGS.replace("maximum: 2000", "multipleOf: 2"))
+    wrong = written(tmp_path / "wrong.odcs.yaml", READINGS.replace("maximum: 2000", "format: f32"))
     assert raypipe("lint", old, wrong, old) == 2
     said = capsys.readouterr()
     assert said.out.count("columns") == 1
     assert said.err.startswith(f"{wrong}:14: ")
-    assert "`multipleOf`" in said.err
+    assert "'f32'" in said.err

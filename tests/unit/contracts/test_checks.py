@@ -313,3 +313,20 @@ def test_csv_rows_are_accepted_or_refused_one_by_one(rows):
     raw = read_rows((header + "".join(texts)).encode(), "csv")
     alone = [v for text in texts for v in outcome(read_rows((header + text).encode(), "csv"))]
     assert outcome(raw) == alone
+
+
+@pytest.mark.parametrize(
+    ("dtype", "step", "kept", "broken"),
+    [
+        (pa.int64(), 3, [0, 3, -6, None], [1, -2]),
+        (pa.float64(), 0.1, [0.3, 0.7, -1.1, 123456.7, 0.0, None], [0.35, 0.1000001]),
+        (pa.float64(), 2, [4.0, 1e15], [3.0, 4.000001]),
+    ],
+)
+def test_a_multiple_is_one_up_to_the_rounding_of_floats(dtype, step, kept, broken):
+    field = Field("x", dtype, multiple_of=step)
+    contract = Contract("r", "1", (Field("at", TIMESTAMP, required=True), field), ("at",), "at")
+    values = [*kept, *broken]
+    checked = check(pa.table({"at": pa.array([0] * len(values), TIMESTAMP), "x": pa.array(values, dtype)}), contract)
+    assert checked.accepted["x"].to_pylist() == kept
+    assert checked.refused["reasons"].to_pylist() == [["multiple(x)"]] * len(broken)

@@ -12,9 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from raypipe.contracts.checks import check
-from raypipe.contracts.contract import TIMESTAMP, Bound, Contract, Field, RowRules
+from raypipe.contracts.comparison import Comparison, Operator
+from raypipe.contracts.contract import TIMESTAMP, Bound, Contract, Expression, Field, RowRules
 from raypipe.contracts.evolution import Mode, against, changes, compatible
 from raypipe.contracts.readers import Rules
+from raypipe.contracts.table_rules import RowCount, table_rule
 from raypipe.contracts.times import ISO_TIMESTAMP_WITHOUT_ZONE, time_text
 
 AT = Field("at", TIMESTAMP, required=True)
@@ -22,8 +24,8 @@ SENT = Field("sent", TIMESTAMP, required=True)
 SENSOR = Field("sensor", pa.string(), required=True)
 
 
-def contract(*fields, name="readings", key=("sensor", "at"), event_at="at", known_at=None):
-    return Contract(name, "1", (SENSOR, AT, SENT, *fields), key, event_at, known_at)
+def contract(*fields, name="readings", key=("sensor", "at"), event_at="at", known_at=None, **rules):
+    return Contract(name, "1", (SENSOR, AT, SENT, *fields), key, event_at, known_at, **rules)
 
 
 def string(**rules):
@@ -43,6 +45,8 @@ def timestamp(text):
 
 
 PLAIN = contract()
+LATE = Expression("sql(late)", "sent >= at", True, "error")
+FEW = table_rule(RowCount(), Comparison(Operator.LESS, (9,)))
 CASES = {
     "an optional column is added": (PLAIN, string()),
     "a required column is added": (PLAIN, string(required=True)),
@@ -70,15 +74,22 @@ CASES = {
         typed(pa.date32()),
         contract(Field("x", pa.date32(), minimum=Bound(date(2020, 1, 1)))),
     ),
+    "numbers must be multiples, or of a longer step": (integer(multiple_of=2), integer(multiple_of=4)),
+    "numbers need no longer be multiples": (integer(multiple_of=2), integer()),
     "a longest text gets longer, or a shortest shorter": (string(max_length=1), string(max_length=2)),
     "a longest text gets shorter, or a shortest longer": (string(min_length=1), string(min_length=2)),
     "a pattern is removed": (string(pattern="^a"), string()),
     "a pattern is added": (string(), string(pattern="^a")),
     "a pattern becomes another": (string(pattern="^a"), string(pattern="^a|b")),
+    "values that stand for none are added to": (string(missing_values=("a",)), string(missing_values=("a", "b"))),
+    "values that stand for none are taken away": (string(missing_values=("a", "b")), string(missing_values=("a",))),
+    "an SQL rule on rows is added": (PLAIN, contract(expressions=(LATE,))),
+    "an SQL rule on rows is removed": (contract(expressions=(LATE,)), PLAIN),
     "the text form of a time becomes another": (timestamp(None), timestamp(ISO_TIMESTAMP_WITHOUT_ZONE)),
     "the primary key becomes another, or its order": (PLAIN, contract(key=("at", "sensor"))),
     "`eventAt` or `knownAt` becomes another": (PLAIN, contract(known_at="sent")),
     "the schema object gets another name": (PLAIN, contract(name="measurements")),
+    "a rule on the table is changed": (PLAIN, contract(table_rules=(FEW,))),
     "a rule of severity `warning` is changed": (string(), string(warned=RowRules(required=True))),
 }
 
@@ -124,17 +135,18 @@ def ranges(limit):
 
 
 WORDS = st.sampled_from(["a", "b", "ab", "a b"])
-WARNED = st.builds(RowRules, required=st.booleans(), valid_values=values_of(WORDS))
+WARNED = st.builds(RowRules, required=st.booleans(), valid_values=values_of(WORDS), missing_values=values_of(WORDS))
 STRING = {
     "min_length": maybe(SMALL),
     "max_length": maybe(SMALL),
     "pattern": PATTERNS,
     "valid_values": values_of(WORDS),
+    "missing_values": values_of(WORDS),
     "warned": WARNED,
 }
 RULES = {
     pa.string(): STRING,
-    pa.int64(): {**ranges(SMALL), "valid_values": values_of(SMALL)},
+    pa.int64(): {**ranges(SMALL), "valid_values": values_of(SMALL), "multiple_of": maybe(st.integers(1, 4))},
     pa.float64(): ranges(SMALL.map(float)),
     pa.bool_(): {},
     pa.date32(): {**ranges(SMALL.map(lambda d: date(2020, 1, 1 + d))), "text": st.none()},
@@ -165,6 +177,8 @@ def contracts(draw):
         key=draw(st.sampled_from([("sensor",), ("sensor", "at"), ("at", "sensor")])),
         event_at=draw(st.sampled_from(["at", "sent"])),
         known_at=draw(st.sampled_from([None, "sent"])),
+        expressions=draw(st.sampled_from([(), (LATE,), (replace(LATE, severity="warning"),)])),
+        table_rules=draw(st.sampled_from([(), (FEW,), (replace(FEW, name="other"),), (replace(FEW, unit="x"), FEW)])),
     )
 
 
@@ -206,7 +220,18 @@ def test_the_lake_is_broken_by_every_change_that_its_table_refuses(old, new):
     assert any(Rules.LAKE not in c.backward | c.forward for c in columns) == refused
 
 
-CHANGEABLE = ["required", "minimum", "maximum", "min_length", "max_length", "pattern", "valid_values", "warned"]
+CHANGEABLE = [
+    "required",
+    "minimum",
+    "maximum",
+    "min_length",
+    "max_length",
+    "pattern",
+    "valid_values",
+    "missing_values",
+    "multiple_of",
+    "warned",
+]
 
 
 @st.composite
@@ -279,9 +304,12 @@ def as_json_schema(column):
             if (bound := getattr(column, end)) is not None:
                 said[f"exclusive{end.capitalize()}" if bound.exclusive else end] = bound.value
     stated = {"minLength": column.min_length, "maxLength": column.max_length, "pattern": column.pattern}
+    stated["multipleOf"] = column.multiple_of
     said |= {key: value for key, value in stated.items() if value is not None}
     if column.valid_values is not None:
         said["enum"] = list(column.valid_values)
+    if column.missing_values is not None:
+        said["not"] = {"enum": list(column.missing_values)}
     either = said if column.required else {"anyOf": [{"type": "null"}, said]}
     return {"type": "object", "properties": {"x": either}, "required": ["x"] if column.required else []}
 
@@ -318,6 +346,7 @@ def test_a_change_says_what_changed_in_words():
         (RowRules(required=True), "warning: required"),
         (RowRules(pattern="^a"), "warning: pattern ^a"),
         (RowRules(required=True, valid_values=("a", "b")), "warning: required; valid values a, b"),
+        (RowRules(missing_values=("N/A",)), "warning: missing values N/A"),
     ],
 )
 def test_a_warning_that_comes_or_goes_is_a_change_that_breaks_nobody(rules, said):

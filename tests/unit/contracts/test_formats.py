@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raypipe.contracts.checks import check
+from raypipe.contracts.contract import TIMESTAMP, Contract, Field
 from raypipe.contracts.formats import Unreadable, read_rows
 from raypipe.contracts.rows import LINE, ROW
 
@@ -183,3 +186,39 @@ def test_every_csv_record_is_found_once(records):
     found = sorted([*rows_of(raw), *raw.malformed["row"].to_pylist()])
     assert found == list(range(len(records)))
     assert raw.malformed.num_rows == sum(len(r) != 2 for r in records)
+
+
+def _breaking(format, data):
+    fields = (
+        Field("ride", pa.string(), required=True),
+        Field("fare", pa.float64()),
+        Field("at", TIMESTAMP, required=True),
+    )
+    return check(read_rows(data, format), Contract("rides", "1", fields, ("ride",), "at")).breaking
+
+
+def _parquet(**columns):
+    sink = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(sink)
+    return sink.getvalue()
+
+
+AT = [datetime(2020, 1, 1, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize(
+    ("format", "data", "expected"),
+    [
+        ("parquet", _parquet(ride=["a"], fare=[1.0], at=AT), ()),
+        ("parquet", _parquet(ride=["a"], at=AT, tip=[2]), ()),
+        ("parquet", _parquet(ride=["a"], fare=[None], at=AT), ()),
+        ("parquet", _parquet(ride=["a"], fare=["1.0"], at=AT), ("other_type(fare)",)),
+        ("parquet", _parquet(ride=[1], fare=[1.0]), ("other_type(ride)", "missing_column(at)")),
+        ("parquet", _parquet(ride=[], fare=[], at=[]), ()),
+        ("csv", b"ride,fare\na,1\n", ("missing_column(at)",)),
+        ("csv", b"ride,fare,at\na,x,yesterday\n", ()),
+        ("jsonl", b'{"ride": 1}\n', ()),
+    ],
+)
+def test_a_breaking_change_is_one_of_the_objects_schema_and_not_of_its_rows(format, data, expected):
+    assert _breaking(format, data) == expected

@@ -97,3 +97,13 @@ def test_the_evidence_of_parts_is_the_evidence_of_the_whole(values, cut):
     parts = seen(values[:cut]).merge(seen(values[cut:]))
     assert parts.rows == seen(values).rows == len(values)
     assert parts.by_reason == seen(values).by_reason
+
+
+def test_one_object_of_another_schema_halts_though_its_rows_are_few():
+    many = GateEvidence(objects=100, rows=1000, accepted=999, dead_letters=1)
+    changed = many.merge(GateEvidence(objects=1, rows=1, dead_letters=1, breaking=(("other_type(distance)", 1),)))
+    verdict = judge(changed, HaltWhen(), "schedules")
+    assert verdict.status is Status.HALTED
+    assert "1 of 101 objects of `schedules` arrived with other_type(distance)" in verdict.sentence()
+    lenient = judge(changed, HaltWhen(breaking_change="quarantine"), "schedules")
+    assert lenient.status is Status.QUARANTINED

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from raypipe.contracts.comparison import Comparison, Operator
 from raypipe.contracts.gate import GateEvidence, judge
 from raypipe.contracts.halt import Course, Resolution, basis, chosen, counts_of, course, finished, let_in, waiting
 from raypipe.contracts.source import HaltWhen
+from raypipe.contracts.table_rules import RowCount, table_rule
 from raypipe.decision import follow
 from raypipe.errors import ConfigError
 from raypipe.verdict import Status
@@ -79,6 +81,15 @@ def test_a_manifest_that_was_let_in_is_quarantined_and_says_by_whom():
     assert verdict.sentence().endswith("let in by ann: half is bad")
     passed = judge(GateEvidence(objects=1, rows=1, accepted=1), LIMIT, "s")
     assert let_in(passed, stream("accept_halted")[-1]) == passed
+
+
+def test_a_table_rule_that_the_halt_did_not_know_halts_what_was_let_in():
+    rule = table_rule(RowCount(), Comparison(Operator.AT_LEAST, (9,)))
+    judged = judge(BAD.with_measured({"rowCount": 5}), LIMIT, "s", [rule])
+    verdict = let_in(judged, stream("halt", "accept_halted")[-1], ["rowCount"])
+    assert verdict.status is Status.HALTED
+    assert verdict.sentence().startswith("HALTED: rowCount of `s` is 5 rows")
+    assert [f.status for f in verdict.findings] == [Status.QUARANTINED, Status.HALTED]
 
 
 def resolve(accept=True, source=None, generation=3):
