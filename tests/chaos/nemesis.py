@@ -19,7 +19,7 @@ from place import End, Place
 from producer import SOURCES
 from proxy import Action, Moment
 
-_REQUESTS, _WRITES = 300, 24  # of one ingestion of a landing, about
+_REQUESTS, _WRITES = 250, 10  # of one ingestion of a few objects, about
 _RUN_S = 1.5
 ATTACKS = {
     "stop": "SIGKILL at a boundary of the product",
@@ -251,8 +251,8 @@ class Nemesis:
     def _between_letters_and_events(self) -> bool:
         """Return whether a killed run left a generation with its dead letters but without its events.
 
-        An object of it that is written over now is read no more, and its dead letters are there already: no row is
-        lost, but the generation's counts are then not those of its rows (docs/crash.md).
+        An object of it that is written over now is read no more, and its dead letters are there already, so that the
+        generation's counts are not those of its rows: the one thing that docs/crash.md says is not proven.
         """
         commits = self.lake.see().commits
         letters = sum(c["table"] == "dead_letters" for c in commits)

@@ -34,9 +34,17 @@ def test_under_seeded_attacks_no_row_is_lost_and_none_is_twice(place, seed):
     assert not wrong, told(nemesis, wrong)
 
 
+def test_a_run_that_another_goes_by_while_it_is_held_up_at_a_write_adds_nothing_twice(place):
+    nemesis = Nemesis(place, 13, Counter())
+    nemesis.attack(3, kinds=["held"])
+    wrong = nemesis.end()
+    assert not wrong, told(nemesis, wrong)
+    assert nemesis.totals["runs held up"] > 0, told(nemesis, wrong)
+
+
 def test_on_a_cluster_whose_workers_are_killed_no_row_is_lost_and_none_is_twice(place):
     nemesis = Nemesis(place, 21, Counter(), cluster=True)
-    nemesis.attack(4, kinds=["workers", "faults and clock"])
+    nemesis.attack(3, kinds=["workers", "faults and clock"])
     wrong = nemesis.end()
     assert not wrong, told(nemesis, wrong)
     assert nemesis.totals["workers killed"] > 0, told(nemesis, wrong)
