@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "raypipe needs Python 3.11: install it, or say where it is with PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "setting up $(VENV) (a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,optuna,flights,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,optuna,protobuf,flights,dev]'
 	@touch $@
 
 setup: $(STAMP) ## install into .venv

@@ -116,6 +116,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Pipeline:
             read_text(contract_file, f"the contract of source `{name}`"), str(contract_file)
         )
     _check_columns(spec, contracts, file)
+    _check_history(spec, contracts, file)
     _check_relationships(contracts, file)
     meaning = [spec.model_dump(mode="json", by_alias=True), {n: c.digest for n, c in sorted(contracts.items())}]
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
@@ -192,3 +193,20 @@ def _check_columns(spec: PipelineSpec, contracts: Mapping[str, Contract], file: 
                 line=None,
                 key=where,
             )
+
+
+def _check_history(spec: PipelineSpec, contracts: Mapping[str, Contract], file: Path) -> None:
+    """Every column that is compared with its past must be in the source's contract."""
+    for source, of_source in spec.sources.items():
+        history, names = of_source.history, [f.name for f in contracts[source].fields]
+        for rule, shares in (("null_rate", history.null_rate), ("category_share", history.category_share)):
+            for column in shares.columns if shares else ():
+                if column not in names:
+                    where = f"sources.{source}.history.{rule}.columns"
+                    raise ConfigError(
+                        f"{file}: `{where}` names the column `{column}`, which the contract of `{source}` does not "
+                        f"have{nearest(column, names)}",
+                        file=str(file),
+                        line=None,
+                        key=where,
+                    )

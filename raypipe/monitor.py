@@ -9,17 +9,46 @@ run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from raypipe.config import Pipeline
 from raypipe.decision import Decision
 from raypipe.drift.decide import Judged, Live, decide, judge_live
 from raypipe.errors import ConfigError
-from raypipe.ports import MonitorPorts
+from raypipe.ports import Bundles, Jobs, Ledger, Predictions, Registry
 from raypipe.telemetry import event
 from raypipe.verdict import Finding
+
+
+class MonitorPorts(Protocol):
+    """What the monitor acts on."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """Are looked at."""
+
+    @property
+    def registry(self) -> Registry:
+        """Names the champion and what it promised."""
+
+    @property
+    def bundles(self) -> Bundles:
+        """Hold the reference."""
+
+    @property
+    def decisions(self) -> Ledger:
+        """Is the truth."""
+
+    @property
+    def jobs(self) -> Jobs:
+        """Retrain."""
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """Tells the wall time."""
 
 
 @dataclass(frozen=True, slots=True)

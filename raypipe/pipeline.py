@@ -82,6 +82,7 @@ def run(pipeline: Pipeline, on: Backends) -> RunResult:
     snapshots = {name: i.snapshot for name, i in ingested.items()}
     examples = on.features.build(pipeline, snapshots)
     trained = train_candidate(pipeline, (*snapshots.values(), examples), on)
+    on.registry.link_reports(trained.run_id, {name: i.report for name, i in ingested.items()})
 
     verdict = validate(pipeline, examples, trained, on)
     version = on.registry.register(spec.name, trained, on.bundles.get(trained.digest), verdict)

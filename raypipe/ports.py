@@ -36,12 +36,15 @@ class Ingested:
         The gate's judgement; NOT_APPLICABLE when nothing new had landed.
     evidence
         The counts that it was judged on.
+    report
+        Where the page about its newest generation is; empty where there is none.
     """
 
     source: str
     snapshot: Snapshot
     verdict: Verdict
     evidence: GateEvidence
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,9 @@ class Registry(Protocol):
     def record_trial(self, run_id: str, inputs_digest: str, result: TrialResult) -> None:
         """Record a trial that has ended, as a run inside `run_id`."""
 
+    def link_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
+        """Note where the quality report of each source is that a run learned from; an empty place is left out."""
+
     def fail(self, run_id: str, reason: str) -> None:
         """End the run as failed."""
 
@@ -236,34 +242,6 @@ class Jobs(Protocol):
 
     def submit(self, job_id: str, config: str, overrides: Sequence[str] = ()) -> None:
         """Start a retraining under this id, with these changes; one that is known already is not started twice."""
-
-
-class MonitorPorts(Protocol):
-    """What the monitor acts on."""
-
-    @property
-    def predictions(self) -> Predictions:
-        """Are looked at."""
-
-    @property
-    def registry(self) -> Registry:
-        """Names the champion and what it promised."""
-
-    @property
-    def bundles(self) -> Bundles:
-        """Hold the reference."""
-
-    @property
-    def decisions(self) -> Ledger:
-        """Is the truth."""
-
-    @property
-    def jobs(self) -> Jobs:
-        """Retrain."""
-
-    @property
-    def now(self) -> Callable[[], datetime]:
-        """Tells the wall time."""
 
 
 class ReleasePorts(Protocol):

@@ -66,7 +66,7 @@ def releasing(where: Endpoints) -> Releasing:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """Fulfils `ports.MonitorPorts`, and needs no Ray cluster to be joined."""
+    """Fulfils `monitor.MonitorPorts`, and needs no Ray cluster to be joined."""
 
     predictions: Predictions
     registry: Registry

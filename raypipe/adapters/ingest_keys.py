@@ -5,8 +5,9 @@ Knows keys and files; does not know what was staged together, nor who commits. R
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +23,12 @@ from raypipe.contracts.contract import Contract
 
 _BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
 _DAYS_ROWS = 2_000_000
+_PLACED: dict[str, type[pl.DataType]] = {
+    "event_id": pl.String,
+    "source_position": pl.String,
+    "generation": pl.Int64,
+}
+_KNOWN = _PLACED | {"file": pl.Int64, "row": pl.Int64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,33 @@ def comparisons(
     return tasks
 
 
+def within(window: timedelta | None, days: Iterable[str | None], files: Sequence[DataFile]) -> list[DataFile]:
+    """Return the files of a table that may hold an event which new ones of these days are compared with."""
+    if (start := searched_from(window, days)) is None:
+        return list(files)
+    oldest = start.isoformat()
+    return [f for f in files if (_day(f) or oldest) >= oldest]
+
+
+def searched_from(window: timedelta | None, days: Iterable[str | None]) -> date | None:
+    """Return the first day that new events of these days are compared with; None when it is every one."""
+    dates = [day for day in days if day]
+    return date.fromisoformat(min(dates)) - window if window is not None and dates else None
+
+
+def known(store: Store, files: Sequence[DataFile], ids: pl.Series) -> pl.DataFrame:
+    """Return the events of the files that have one of these ids, and where: `file` (its place in `files`), `row`."""
+    found = [pl.DataFrame(schema=_KNOWN)]
+    for number, file in enumerate(files):
+        have = pl.Series(store.read_parquet(file.uri, ["event_id"]).column("event_id")).is_in(ids.implode())
+        if have.any():
+            events = pl.DataFrame(store.read_parquet(file.uri, list(_PLACED))).with_row_index("row").filter(have)
+            found.append(
+                events.select(*_PLACED, pl.lit(number).cast(pl.Int64).alias("file"), pl.col("row").cast(pl.Int64))
+            )
+    return pl.concat(found)
+
+
 def _by_days(ranked: Sequence[DataFile]) -> list[tuple[DataFile, ...]]:
     """Return the files in groups of whole days, each in the order of precedence."""
     undated = [f for f in ranked if not _day(f)]
@@ -135,10 +169,17 @@ def repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def first_of_each(ids: pa.ChunkedArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Return which event ids no earlier row has; None when that is all of them."""
+def id_hashes(ids: pa.ChunkedArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return a hash of each event id, the same in every worker."""
+    return pl.Series(ids).hash().to_numpy()
+
+
+def first_of_each(ids: pa.ChunkedArray[Any], hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_] | None:
+    """Return which event ids no earlier row has; None when that is all of them. `hashes` are theirs."""
+    places = np.flatnonzero(repeated(hashes))
+    if not len(places):
+        return None
     texts = pl.Series(ids)
-    places = np.flatnonzero(repeated(texts.hash().to_numpy()))
     late = places[texts.gather(places).is_first_distinct().not_().to_numpy()]
     if not len(late):
         return None

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
+from raypipe.adapters.ingest_history import Seen, by_day
+from raypipe.adapters.ingest_late import Sampled
 from raypipe.adapters.ingest_stage import Staged
 from raypipe.adapters.ingest_unique import Merged
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -22,12 +24,14 @@ from raypipe.contracts import halt
 from raypipe.contracts.backfill import Backfill, Days
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence, judge
+from raypipe.contracts.generation import Generation
 from raypipe.contracts.halt import Course, Resolution
+from raypipe.contracts.late import RULE, Late, with_late
 from raypipe.contracts.source import SourceSpec
 from raypipe.decision import Decision
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.telemetry import event
-from raypipe.verdict import Verdict
+from raypipe.verdict import Verdict, worst
 
 
 @dataclass(slots=True)
@@ -44,7 +48,10 @@ class Work:
     staged: list[Staged] = field(default_factory=list)
     merged: Merged | None = None
     read: GateEvidence = field(default_factory=GateEvidence)
+    seen: Seen | None = None
     measured: Mapping[str, float | None] = field(default_factory=dict)
+    late: Late | None = None
+    sampled: Sampled | None = None
 
     @property
     def generation(self) -> int:
@@ -57,7 +64,8 @@ class Work:
 
     @property
     def basis(self) -> dict[str, object]:
-        return halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+        on = halt.basis(self.generation, self.contract.digest, self.spec.halt_when)
+        return {**on, "history": self.spec.history.model_dump(mode="json")}
 
     @property
     def evidence(self) -> GateEvidence:
@@ -66,12 +74,25 @@ class Work:
         return counts.with_measured(self.measured)
 
     @property
+    def late_numbers(self) -> dict[str, object]:
+        """What a sample says about duplicates beyond the window, for the record; nothing where there is none."""
+        return {RULE: self.late.plain()} if self.late else {}
+
+    @property
     def verdict(self) -> Verdict:
-        """The gate's judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
+        """The gates' judgement; QUARANTINED instead of HALTED where a person let the manifest in."""
         judged = judge(self.evidence, self.spec.halt_when, self.name, self.contract.table_rules)
+        compared = self.seen.findings if self.seen else ()
+        judged = worst((*judged.findings, *compared))
+        judged = with_late(judged, self.late, self.name, self.spec.dedup.window)
         if self.course is not Course.LET_IN or self.said is None:
             return judged
-        return halt.let_in(judged, self.said, self.measured)
+        return halt.let_in(judged, self.said, (*self.measured, *(f.rule for f in compared)))
+
+    def remembered(self, seen: Seen) -> Generation:
+        """Return the generation as its successors are compared with it."""
+        said, counts, days = self.verdict.status, self.evidence, by_day(self.merged.files if self.merged else ())
+        return Generation(self.generation, seen.at, said, counts, days, seen.columns, seen.newest_event_at)
 
 
 class OpenManifests:
@@ -200,7 +221,12 @@ class OpenManifests:
             who=who,
             what=what,
             why=why,
-            evidence={**work.basis, **plain(work.evidence)},
+            evidence={
+                **work.basis,
+                **plain(work.evidence),
+                "compared": work.seen.numbers if work.seen else (),
+                **work.late_numbers,
+            },
         )
 
     def _record_committed(self, work: Work, events: LakeTable) -> None:
@@ -210,8 +236,10 @@ class OpenManifests:
         if not generation or halt.finished(self._decisions.stream(work.stream), generation):
             return
         entries = [e for e in past if e.generation == generation]
-        counts = halt.counts_of(_counts(events.metadata(work.stream) or {}))
-        committed = replace(work, manifest=entries, read=counts)
+        metadata = events.metadata(work.stream) or {}
+        late = metadata.get(RULE)
+        committed = replace(work, manifest=entries, read=halt.counts_of(_counts(metadata)))
+        committed.late = Late.of(late) if isinstance(late, dict) else None
         self.record(committed, halt.ACCEPT, "committed by a run that ended before it said so")
 
 

@@ -2,9 +2,10 @@
 
 Per source: the manifest is committed; its objects are staged (read, checked, split: files that no reader sees);
 keys alone are compared to find duplicates; only files that hold duplicates are written again; what rules on the table
-look at is measured; the gate judges; then the dead letters and the events are committed under the manifest's
-generation, and the decision is recorded. A manifest that the gate halted waits, unread, for a person
-(`contracts/halt.py`). All sources share the runs of tasks. Does not know what the rows are for.
+look at is measured; the gates judge, also by what earlier generations looked like; then the dead letters, the profile
+and the events are committed under the manifest's generation, the decision is recorded, and a report is left. A manifest
+that a gate halted waits, unread, for a person (`contracts/halt.py`). All sources share the runs of tasks. Does not know
+what the rows are for.
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 
+import pyarrow as pa
+
+from raypipe.adapters.ingest_history import History
+from raypipe.adapters.ingest_keys import searched_from
+from raypipe.adapters.ingest_late import Asked, check_late, is_sampled, keep_sample
 from raypipe.adapters.ingest_manifest import OpenManifests, Work, plain
+from raypipe.adapters.ingest_report import newest_report, write_report
 from raypipe.adapters.ingest_rules import measure_generations
-from raypipe.adapters.ingest_stage import stage, stagings
+from raypipe.adapters.ingest_stage import Stage, stage, stagings
 from raypipe.adapters.ingest_unique import Merged, merge_with_table
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.store import Store
@@ -30,6 +37,7 @@ from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.halt import Course, Resolution
 from raypipe.errors import ConfigError, GenerationMoved, RaypipeError
 from raypipe.ports import Ingested
+from raypipe.reports.ingest import ingest_report
 from raypipe.telemetry import event
 from raypipe.verdict import Finding, Status, Verdict
 
@@ -43,6 +51,7 @@ class RayIngestor:
         self._store = store
         self._clock = clock
         self._open = OpenManifests(store, clock)
+        self._history = History(store)
 
     def ingest(self, pipeline: Pipeline, resolution: Resolution | None = None) -> dict[str, Ingested]:
         """Return what became of each source; afterwards everything that had landed is in the lake, or refused.
@@ -91,10 +100,17 @@ class RayIngestor:
         measured = measure_generations(self._store, merged, pipeline.contracts, self._clock())
         for work in entering:
             work.measured = measured.get(work.name, {})
+        for work in read:
+            profiles = [s.profile for s in work.staged]
+            source = work.name, work.spec.history, work.contract
+            work.seen = self._history.look(source, work.generation, profiles, work.merged, self._clock())
+        late = check_late(self._store, [a for w in entering if (a := _asked(w))])
+        for work in entering:
+            work.late, work.sampled = late.get(work.name, (None, None))
         return {w.name: self._conclude(w) for w in works}
 
     def _stage_all(self, works: Sequence[Work]) -> None:
-        tasks = [task for w in works for task in stagings(self._store, w.name, w.contract, w.manifest)]
+        tasks = [task for w in works for task in self._stagings(w)]
         by_name = {w.name: w for w in works}
         for done, staged in enumerate(map_tasks(stage, tasks), start=1):
             by_name[staged.source].staged.append(staged)
@@ -104,17 +120,24 @@ class RayIngestor:
         for work in works:
             work.staged.sort(key=lambda s: s.first_position)
 
+    def _stagings(self, work: Work) -> list[Stage]:
+        sampled = is_sampled(work.spec, work.contract)
+        return stagings(self._store, work.name, work.contract, work.manifest, sampled=sampled)
+
     def _conclude(self, work: Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)
         if not work.manifest:
             nothing = Finding("new_rows", Status.NOT_APPLICABLE, f"nothing new has landed for `{work.name}`")
             verdict = Verdict(Status.NOT_APPLICABLE, (nothing,))
             event("ingest", f"{work.name}: nothing new")
-            return Ingested(work.name, table.snapshot(), verdict, GateEvidence())
+            newest = newest_report(self._store, work.name, table.generation(work.stream))
+            return Ingested(work.name, table.snapshot(), verdict, GateEvidence(), newest)
         if work.course is Course.WAIT and work.said:
             verdict = halt.waiting(work.name, work.said)
             event("ingest", f"{work.name}: generation {work.generation} is still halted and was not read")
-            return Ingested(work.name, table.snapshot(), verdict, halt.counts_of(json.loads(work.said.evidence)))
+            counts = halt.counts_of(json.loads(work.said.evidence))
+            report = newest_report(self._store, work.name, work.generation)
+            return Ingested(work.name, table.snapshot(), verdict, counts, report)
         verdict = work.verdict
         # Objects without a row are done with, though the run stops: kept open they would block all that come later.
         if verdict.status is not Status.HALTED:
@@ -128,7 +151,14 @@ class RayIngestor:
         )
         if verdict.status is Status.HALTED:
             verdict = replace(verdict, findings=(*verdict.findings, halt.ways_out(work.name, work.generation)))
-        return Ingested(work.name, table.snapshot(), verdict, counts)
+        return Ingested(work.name, table.snapshot(), verdict, counts, self._report(work, verdict))
+
+    def _report(self, work: Work, verdict: Verdict) -> str:
+        if (seen := work.seen) is None:
+            return ""
+        past = seen.letters, seen.before
+        make = partial(ingest_report, work.name, work.contract, work.remembered(seen), verdict, *past)
+        return write_report(self._store, work.name, work.generation, make)
 
     def _commit(self, work: Work) -> None:
         counts = work.evidence
@@ -144,8 +174,12 @@ class RayIngestor:
         if letters.generation(stream) < generation:
             refused = [s.refused for s in work.staged if s.refused is not None]
             letters.commit(refused, app_id=stream, generation=generation)
+        if work.seen is not None:
+            self._history.keep(work.name, stream, work.remembered(work.seen))
         merged = work.merged or Merged(work.name, work.contract, [], None)  # no row was read
         self._commit_events(work, merged)
+        if work.sampled:
+            keep_sample(self._store, work.name, stream, generation, work.sampled)
         if merged.superseded:
             event("ingest", f"{work.name}: {merged.superseded:,} streamed rows gave way to rows of objects")
         if work.replaces:
@@ -168,6 +202,7 @@ class RayIngestor:
                         "counts": plain(work.evidence),
                         "superseded": merged.superseded,
                         "replaced": merged.replaced,
+                        **work.late_numbers,
                     },
                 )
                 return
@@ -179,6 +214,18 @@ class RayIngestor:
 
 def _works(pipeline: Pipeline) -> list[Work]:
     return [Work(n, f"ingest/{n}", spec, pipeline.contracts[n]) for n, spec in pipeline.spec.sources.items()]
+
+
+def _asked(work: Work) -> Asked | None:
+    """Return what is to be known about duplicates beyond the window; None where there can be none, or none enters."""
+    samples = [s.sample for s in work.staged if s.sample is not None]
+    days = [dict(f.partition)["event_date"] for s in work.staged for f in s.accepted]
+    since = searched_from(work.spec.dedup.window, days)
+    if not samples or since is None or work.merged is None or not work.verdict.lets_pass:
+        return None
+    accepted = sum(f.rows for f in work.merged.files)
+    sample = pa.concat_tables(samples)
+    return Asked(work.name, work.contract, work.generation, since, accepted, sample, work.replaces)
 
 
 def _filled(works: Sequence[Work], asked: Backfill) -> Work:

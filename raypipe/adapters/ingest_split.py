@@ -7,7 +7,7 @@ from, nor which files they go to.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from raypipe.contracts.checks import check
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.events import event_columns
 from raypipe.contracts.gate import GateEvidence, observe, observe_unreadable
+from raypipe.contracts.letters import types_of
 from raypipe.contracts.rows import ROW, RawRows, as_json
 
 
@@ -79,40 +80,40 @@ def split(raw: RawRows, arrival: Arrival, positions: Callable[[pa.Array[Any]], p
     for name, column in added.items():
         rows = rows.append_column(name, column)
     outside = _outside(raw, rows["event_date"], checked.accepted_rows, arrival)
-    broken = [(r["row"], r["raw"], [r["reason"]]) for r in raw.malformed.to_pylist()]
-    broken += [(r["row"], r["raw"], r["reasons"]) for r in checked.refused.to_pylist()]
+    broken = [{**r, "types": None, "reasons": [r["reason"]]} for r in raw.malformed.to_pylist()]
+    broken += checked.refused.to_pylist()
     if outside:
-        rows = rows.filter(pc.invert(pc.is_in(checked.accepted_rows, pa.array([row for row, _, _ in outside]))))
+        rows = rows.filter(pc.invert(pc.is_in(checked.accepted_rows, pa.array([r["row"] for r in outside]))))
         broken += outside
-    places = [str(p) for p in positions(pa.array([row for row, _, _ in broken], pa.int64())).to_pylist()]
-    refused = _letters(arrival, places, [raw for _, raw, _ in broken], [reasons for _, _, reasons in broken])
+    places = [str(p) for p in positions(pa.array([r["row"] for r in broken], pa.int64())).to_pylist()]
+    refused = _letters(arrival, places, broken)
     counts = observe(raw, checked)
     if outside:
-        refusals = GateEvidence(dead_letters=len(outside), by_reason=((outside[0][2][0], len(outside)),))
+        refusals = GateEvidence(dead_letters=len(outside), by_reason=((outside[0]["reasons"][0], len(outside)),))
         counts = replace(counts, accepted=counts.accepted - len(outside)).merge(refusals)
     return Split(rows.select(schema.names).cast(schema), refused, counts)
 
 
 def _outside(
     raw: RawRows, dates: pa.ChunkedArray[Any], numbers: pa.Array[Any], arrival: Arrival
-) -> list[tuple[int, str, list[str]]]:
-    """Return number, text and reason of each accepted row whose event date may not enter."""
+) -> list[dict[str, Any]]:
+    """Return number, text, types and reason of each accepted row whose event date may not enter."""
     if arrival.days is None:
         return []
     held = pl.Series(dates).is_between(arrival.days.start, arrival.days.until, closed="left")
     strangers = pl.Series(numbers).filter(~held)
     reasons = [f"backfill({arrival.contract.event_at})"]
-    found = [part.frame.filter(pl.col(ROW).is_in(strangers.implode())) for part in raw.parts]
+    found = [replace(p, frame=p.frame.filter(pl.col(ROW).is_in(strangers.implode()))) for p in raw.parts]
     return [
-        (row, text, reasons)
-        for frame in found
-        for row, text in zip(frame[ROW].to_list(), as_json(frame).to_list(), strict=True)
+        {"row": row, "raw": text, "types": types_of(part), "reasons": reasons}
+        for part in found
+        for row, text in zip(part.frame[ROW].to_list(), as_json(part.frame).to_list(), strict=True)
     ]
 
 
 def unreadable(arrival: Arrival, position: str, reason: str) -> Split:
     """Return an object that could not be opened as one dead letter."""
-    letters = _letters(arrival, [position], [""], [[f"unreadable: {reason}"]])
+    letters = _letters(arrival, [position], [{"raw": "", "types": None, "reasons": [f"unreadable: {reason}"]}])
     return Split(event_schema(arrival.contract).empty_table(), letters, observe_unreadable())
 
 
@@ -127,9 +128,7 @@ def numbered(uri: str) -> Callable[[pa.Array[Any]], pa.Array[Any]]:
     return positions
 
 
-def _letters(
-    arrival: Arrival, positions: Sequence[str], raw: Sequence[str], reasons: Sequence[Sequence[str]]
-) -> pa.Table:
+def _letters(arrival: Arrival, positions: Sequence[str], broken: Sequence[Mapping[str, Any]]) -> pa.Table:
     # The same record of the same object version is the same letter, however often it is staged.
     seeds = [f"{arrival.source} {arrival.version} {p}" for p in positions]
     count = len(positions)
@@ -137,13 +136,13 @@ def _letters(
         {
             "letter_id": [hashlib.sha256(s.encode()).hexdigest()[:32] for s in seeds],
             "source": [arrival.source] * count,
-            "raw": list(raw),
-            "reasons": list(reasons),
+            "raw": [r["raw"] for r in broken],
+            "types": [r["types"] for r in broken],
+            "reasons": [r["reasons"] for r in broken],
             "source_position": list(positions),
             "contract_version": [arrival.contract.version] * count,
             "generation": [arrival.generation] * count,
             "known_at": [arrival.known_at] * count,
-            "replayed_at": [None] * count,
         },
         schema=DEAD_LETTERS,
     )

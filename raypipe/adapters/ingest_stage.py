@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.adapters.ingest_keys import first_of_each
+from raypipe.adapters.ingest_keys import first_of_each, id_hashes
+from raypipe.adapters.ingest_late import sample
 from raypipe.adapters.ingest_split import Arrival, Split, numbered, split, unreadable
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.files import WrittenFile
@@ -21,6 +24,8 @@ from raypipe.adapters.lake.store import Store
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.formats import Unreadable, read_rows
 from raypipe.contracts.gate import GateEvidence
+from raypipe.contracts.generation_profile import GenerationProfile
+from raypipe.contracts.letter_sample import LetterSample
 from raypipe.errors import ObjectChanged
 
 _BIN_BYTES = 32_000_000  # about 100 ms of reading and checking a task
@@ -29,26 +34,31 @@ _BIN_OBJECTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Objects to read, check and split."""
+    """Objects to read, check and split; `sampled` when ids of their events are to be sampled."""
 
     store: Store
     source: str
     contract: Contract
     entries: tuple[ManifestEntry, ...]
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Files that hold the objects' rows, and how many went where."""
+    """Files that hold the objects' rows, how many went where, and what they looked like."""
 
     source: str
     first_position: int
     accepted: tuple[WrittenFile, ...]
     refused: WrittenFile | None
     evidence: GateEvidence
+    profile: GenerationProfile
+    sample: pa.Table | None = None
 
 
-def stagings(store: Store, source: str, contract: Contract, manifest: Sequence[ManifestEntry]) -> list[Stage]:
+def stagings(
+    store: Store, source: str, contract: Contract, manifest: Sequence[ManifestEntry], *, sampled: bool = False
+) -> list[Stage]:
     """Return the tasks that together stage a manifest: runs of neighbouring objects, each about one task's worth."""
     bins: list[list[ManifestEntry]] = []
     size = 0
@@ -58,7 +68,7 @@ def stagings(store: Store, source: str, contract: Contract, manifest: Sequence[M
             size = 0
         bins[-1].append(entry)
         size += entry.size_bytes
-    return [Stage(store, source, contract, tuple(entries)) for entries in bins]
+    return [Stage(store, source, contract, tuple(entries), sampled) for entries in bins]
 
 
 def stage(task: Stage) -> Staged:
@@ -66,7 +76,9 @@ def stage(task: Stage) -> Staged:
     parts = [_split(task, entry) for entry in task.entries]
     rows = pa.concat_tables(p.accepted for p in parts)
     letters = pa.concat_tables(p.refused for p in parts)
-    accepted = tuple(_by_day(task, rows))
+    ids = rows.column("event_id")
+    hashes = id_hashes(ids)
+    accepted = tuple(_by_day(task, rows, first_of_each(ids, hashes)))
     evidence = reduce(GateEvidence.merge, (p.evidence for p in parts), GateEvidence())
     return Staged(
         source=task.source,
@@ -74,13 +86,14 @@ def stage(task: Stage) -> Staged:
         accepted=accepted,
         refused=dead_letters_table(task.store).write(letters) if letters.num_rows else None,
         evidence=evidence.without_duplicates(rows.num_rows - sum(f.rows for f in accepted)),
+        profile=GenerationProfile.of(rows, task.contract, hashes, LetterSample.of(letters)),
+        sample=sample(rows) if task.sampled else None,
     )
 
 
-def _by_day(task: Stage, rows: pa.Table) -> Iterator[WrittenFile]:
+def _by_day(task: Stage, rows: pa.Table, first: npt.NDArray[np.bool_] | None) -> Iterator[WrittenFile]:
     """Write the first row of each event, a file for each event date; every row is copied once at most."""
     table = events_table(task.store, task.source, task.contract)
-    first = first_of_each(rows.column("event_id"))
     dates = rows.column("event_date")
     for day in pc.unique(dates).sort():
         keep = pc.equal(dates, day)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite
+from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite, within
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
@@ -145,7 +145,4 @@ def _within(work: Merged, files: Sequence[DataFile]) -> list[DataFile]:
     dates = [value for f in work.files for name, value in f.partition if name == "event_date" and value]
     if not work.files:
         return []
-    if work.window is None or not dates:
-        return list(files)
-    oldest = (datetime.fromisoformat(min(dates)).date() - work.window).isoformat()
-    return [f for f in files if (dict(f.partition)["event_date"] or oldest) >= oldest]
+    return within(work.window, dates, files)

@@ -161,6 +161,12 @@ class MlflowRegistry:
             self._client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
             self._client.set_terminated(run.info.run_id, "FAILED" if result.outcome == "failed" else "FINISHED")
 
+    def link_reports(self, run_id: str, reports: Mapping[str, str]) -> None:
+        """Tag a run with the place of each source's quality report; an empty place is left out."""
+        tags = [RunTag(f"raypipe.report.{source}", place) for source, place in reports.items() if place]
+        with self._translated():
+            self._client.log_batch(run_id, tags=tags)
+
     def fail(self, run_id: str, reason: str) -> None:
         """End the run as failed."""
         with self._translated():

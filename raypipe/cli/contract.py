@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from raypipe.cli.exchange import dictionary_page, export_contract, import_schema
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.evolution import Change, Mode, against, changes
 from raypipe.contracts.odcs import load_contract
@@ -20,6 +21,9 @@ from raypipe.errors import ConfigError
 from raypipe.spec_file import read_text
 
 app = typer.Typer()
+app.command("export")(export_contract)
+app.command("import")(import_schema)
+app.command("dictionary")(dictionary_page)
 
 
 @app.command()

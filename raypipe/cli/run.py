@@ -17,6 +17,7 @@ from raypipe.environment import Endpoints, endpoints, home
 from raypipe.pipeline import RunResult
 from raypipe.ports import Ingested
 from raypipe.training.search import require_sampler
+from raypipe.verdict import Status
 
 app = typer.Typer()
 
@@ -73,6 +74,12 @@ def ingest_table(console: Console, title: str, ingested: Mapping[str, Ingested])
     for name, i in ingested.items():
         for reason, rows in i.evidence.by_reason:
             console.print(f"  {name}: {rows:,} x {reason}")
+        for finding in i.verdict.findings:
+            if finding.status is Status.WARNED:
+                console.print(f"  {name}: {finding.message}", soft_wrap=True, markup=False)
+    for name, i in ingested.items():
+        if i.report:
+            console.print(f"report of {name}: {i.report}", soft_wrap=True, markup=False)
 
 
 def _show(pipeline: Pipeline, where: Endpoints, result: RunResult) -> None:

@@ -7,12 +7,13 @@ Knows rows and rules. Does not know files, tables of the lake, or how many refus
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import pyarrow as pa
 
 from raypipe.contracts.contract import Bound, Contract, Field
+from raypipe.contracts.letters import types_of
 from raypipe.contracts.parsing import parse
 from raypipe.contracts.rows import LINE, ROW, RawPart, RawRows, as_json
 from raypipe.contracts.sql import broken as broken_by
@@ -22,11 +23,12 @@ from raypipe.verdict import Finding, Status
 _REFUSED: list[tuple[str, pa.DataType]] = [
     ("row", pa.int64()),
     ("raw", pa.string()),
+    ("types", pa.string()),
     ("reasons", pa.list_(pa.string())),
 ]
 REFUSED = pa.schema(_REFUSED)
 _ROUNDING = 2.0**-51
-_REFUSED_PART = {ROW: pl.Int64(), "raw": pl.String(), "reasons": pl.List(pl.String)}
+_REFUSED_PART = {ROW: pl.Int64(), "raw": pl.String(), "types": pl.String(), "reasons": pl.List(pl.String)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +42,8 @@ class Checked:
     accepted_rows
         Their positions in the object, int64, ascending.
     refused
-        The others: row (int64), raw (the row as JSON), reasons (list of strings such as `range(wind_speed)`).
+        The others: row (int64), raw (the row as JSON), types (what `letters.rows_of` needs to read that again), reasons
+        (list of strings such as `range(wind_speed)`).
     findings
         One for each rule that refused rows (QUARANTINED) and for each oddity that did not (WARNED).
     breaking
@@ -133,7 +136,7 @@ def _check_part(part: RawPart, contract: Contract) -> _Part:
     accepted, refused = work.select(ROW, *names), pl.DataFrame(schema=_REFUSED_PART)
     if broken:
         hit = flags.select(pl.any_horizontal(list(broken)).alias("hit"))["hit"]
-        refused = _refused(part.frame.filter(hit), flags.filter(hit), list(broken))
+        refused = _refused(replace(part, frame=part.frame.filter(hit)), flags.filter(hit), list(broken))
         accepted = accepted.filter(~hit)
     said = _by_expressions(accepted.select(names), contract, "warning")
     counted = _true(accepted, warned) | {r: int(said[r].sum()) for r in said.columns}
@@ -210,12 +213,13 @@ def _beyond(value: pl.Expr, bound: Bound, *, below: bool) -> pl.Expr:
     return value >= limit if bound.exclusive else value > limit
 
 
-def _refused(rows: pl.DataFrame, flags: pl.DataFrame, rules: list[str]) -> pl.DataFrame:
+def _refused(rows: RawPart, flags: pl.DataFrame, rules: list[str]) -> pl.DataFrame:
     reasons = [pl.when(pl.col(r)).then(pl.lit(r)).otherwise(None) for r in rules]
     return pl.DataFrame(
         [
-            rows[ROW],
-            as_json(rows).alias("raw"),
+            rows.frame[ROW],
+            as_json(rows.frame).alias("raw"),
+            pl.repeat(types_of(rows), rows.frame.height, dtype=pl.String, eager=True).alias("types"),
             flags.select(pl.concat_list(reasons).list.drop_nulls().alias("reasons"))["reasons"],
         ]
     )

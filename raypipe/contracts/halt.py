@@ -138,12 +138,13 @@ def let_in(verdict: Verdict, decision: Decision, measured: Collection[str] = ())
     Parameters
     ----------
     measured
-        Table rules that were measured. One that the halt did not know, as it came before, nobody has decided about: it
-        halts still.
+        Table rules that were measured, and comparisons with the past. One that the halt did not know, as it came
+        before, nobody has decided about: it halts still.
     """
     if verdict.status is not Status.HALTED:
         return verdict
-    unknown = set(measured) - {name for name, _ in json.loads(decision.evidence).get("measured", ())}
+    said = json.loads(decision.evidence)
+    unknown = set(measured) - {name for name, *_ in (*said.get("measured", ()), *said.get("compared", ()))}
     by = f"let in by {decision.who}: {decision.why}"
     return worst(
         replace(f, status=Status.QUARANTINED, message=f"{f.message}; {by}")

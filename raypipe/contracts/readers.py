@@ -157,9 +157,9 @@ def reads_valid_values(writer: Field, reader: Field) -> frozenset[Rules]:
     """
     now, was = reader.valid_values, writer.valid_values
     kept = now is None or (was is not None and set(was) <= set(now))
-    symbols, known = _symbols(writer), _symbols(reader)
-    if (symbols is None) == (known is None):
-        avro = symbols is None or known is None or symbols <= known
+    written, known = symbols(writer), symbols(reader)
+    if (written is None) == (known is None):
+        avro = written is None or known is None or set(written) <= set(known)
     else:
         # A column that was not text before has changed its type, and `reads_type` says so.
         avro = writer.type != reader.type
@@ -182,10 +182,11 @@ def reads_expressions(writer: Contract, reader: Contract) -> frozenset[Rules]:
     return EVERY if expressions(reader) <= expressions(writer) else EVERY - {Rules.LAKE}
 
 
-def _symbols(field: Field) -> frozenset[str] | None:
-    """Return the symbols of the Avro enum that the field is, none where it is none."""
-    texts = frozenset(v for v in field.valid_values or () if isinstance(v, str) and _AVRO_NAME.fullmatch(v))
-    return texts if texts and len(texts) == len(set(field.valid_values or ())) else None
+def symbols(field: Field) -> tuple[str, ...] | None:
+    """Return the symbols of the Avro enum that the field is, each once and in order, none where it is none."""
+    values = tuple(dict.fromkeys(field.valid_values or ()))
+    texts = tuple(v for v in values if isinstance(v, str) and _AVRO_NAME.fullmatch(v))
+    return texts if texts and len(texts) == len(values) else None
 
 
 def reads_text(writer: Field, reader: Field) -> frozenset[Rules]:

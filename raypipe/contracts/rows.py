@@ -146,4 +146,11 @@ def _encode_slowly(rows: pl.DataFrame) -> pl.Series:
         named = {k: str(v) if isinstance(v, float) and v - v != 0 else v for k, v in row.items()}
         return orjson.dumps(named, default=str).decode()
 
-    return pl.Series([encode(row) for row in rows.iter_rows(named=True)], dtype=pl.String)
+    return pl.Series([encode(row) for row in _python_holds(rows).iter_rows(named=True)], dtype=pl.String)
+
+
+def _python_holds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with times in nanoseconds as text, as a `datetime` would cut them off."""
+    finer = [n for n, d in rows.schema.items() if isinstance(d, pl.Datetime) and d.time_unit == "ns"]
+    zones = {n: "+00:00" if rows[n].dtype.time_zone else "" for n in finer}  # type: ignore[attr-defined]
+    return rows.with_columns(pl.col(n).dt.to_string(f"%Y-%m-%dT%H:%M:%S%.9f{zone}") for n, zone in zones.items())

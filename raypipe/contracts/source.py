@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from raypipe.contracts.history_spec import HistorySpec
 from raypipe.spec import Duration, Spec
 
 
@@ -42,3 +43,5 @@ class SourceSpec(Spec):
     feeds: tuple[ObjectFeed, ...] = Field(min_length=1)
     dedup: Deduplication = Deduplication()
     halt_when: HaltWhen = HaltWhen()
+    history: HistorySpec = HistorySpec()
+    """Comparisons with what came before."""

@@ -70,12 +70,16 @@ class Nemesis:
 
     def stop_everywhere(self, landings: int = 1) -> None:
         """Kill the run before and after each effect of each landing, in the order of the effects."""
+        known: set[str] = set()
         for landing in range(1, landings + 1):
             self.lake.producer.land()
             for point in _points(landing):
+                known.add(point)
                 end = self._run(f"stop {point}", stop_at=point)
                 if not end.stopped:
                     self.wrong.append(f"no run stopped at {point!r}: {end}")
+        if others := set(self.lake.boundaries.read_text().splitlines()) - known:
+            self.wrong.append(f"runs came to boundaries at which none was killed: {sorted(others)}")
 
     def kill_at_writes(self, first: int, step: int) -> None:
         """Kill a run before and after each `step`-th of its writes to the store, from the `first` on."""
@@ -266,8 +270,9 @@ class Nemesis:
 
 def _points(generation: int, sources: Sequence[str] = tuple(SOURCES)) -> list[str]:
     """Return the boundaries around each effect of one generation, in order; decisions are one for each generation."""
-    manifests = [f"manifests: ingest/{s} {generation}" for s in sources]
-    rest = [
-        f"{table}: ingest/{s} {generation}" for s in sources for table in ("dead_letters", f"events/{s}", "decisions")
-    ]
-    return [f"{when} commit {effect}" for effect in (*manifests, *rest) for when in ("before", "after")]
+    effects = [f"manifests: ingest/{s} {generation}" for s in sources]
+    for s in sources:
+        effects.append(f"dead_letters: ingest/{s} {generation}")
+        effects.append(f"profiles: profiles/{s} {generation}")
+        effects += [f"{table}: ingest/{s} {generation}" for table in (f"events/{s}", "decisions")]
+    return [f"{when} commit {effect}" for effect in effects for when in ("before", "after")]

@@ -23,13 +23,13 @@ def test_killed_at_every_boundary_no_row_is_lost_and_none_is_twice(place):
     nemesis.stop_everywhere()
     wrong = nemesis.end()
     assert not wrong, told(nemesis, wrong)
-    assert nemesis.totals["drivers killed"] == 16
+    assert nemesis.totals["drivers killed"] == 20
 
 
 @pytest.mark.parametrize("seed", [11, 12])
 def test_under_seeded_attacks_no_row_is_lost_and_none_is_twice(place, seed):
     nemesis = Nemesis(place, seed, Counter())
-    nemesis.attack(8)
+    nemesis.attack(6)
     wrong = nemesis.end()
     assert not wrong, told(nemesis, wrong)
 

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from raypipe.adapters.ingest_history import History
 from raypipe.adapters.ingest_manifest import OpenManifests
 from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.ingest_split import Arrival, numbered, split
@@ -20,9 +22,11 @@ from raypipe.config import load
 from raypipe.contracts.backfill import Backfill, Days
 from raypipe.contracts.contract import TIMESTAMP
 from raypipe.contracts.halt import Resolution
+from raypipe.contracts.late import RULE, in_sample
 from raypipe.contracts.rows import RawRows
 from raypipe.environment import StoreAddress
 from raypipe.errors import ConfigError, ContractError, RaypipeError
+from raypipe.reports.ingest import IngestReport
 from raypipe.verdict import Status
 
 pytestmark = [
@@ -481,10 +485,169 @@ def test_a_changed_contract_is_refused_before_a_row_is_read(world):
 def test_a_window_finds_duplicates_within_it(world):
     world.land("a", ("t1", 9, 10))
     world.ingest()
+    world.land("b", ("t1", 9, 11))
+    found = windowed(world)
+    assert (found.evidence.accepted, found.evidence.duplicates) == (0, 1)
+
+
+def windowed(world):
+    """Ingest with a window of a day."""
     pipeline = world.pipeline
     source = pipeline.spec.sources["trips"]
-    windowed = source.model_copy(update={"dedup": source.dedup.model_validate({"window": "1d"})})
-    spec = pipeline.spec.model_copy(update={"sources": {"trips": windowed}})
-    world.land("b", ("t1", 9, 11))
-    found = RayIngestor(world.store, lambda: datetime.now(UTC)).ingest(replace(pipeline, spec=spec))["trips"]
-    assert (found.evidence.accepted, found.evidence.duplicates) == (0, 1)
+    narrow = source.model_copy(update={"dedup": source.dedup.model_validate({"window": "1d"})})
+    spec = pipeline.spec.model_copy(update={"sources": {"trips": narrow}})
+    return RayIngestor(world.store, lambda: datetime.now(UTC)).ingest(replace(pipeline, spec=spec))["trips"]
+
+
+def test_a_duplicate_beyond_the_window_enters_and_is_reported(world):
+    names = pa.chunked_array([[f"t{n}" for n in range(2_000)]])
+    sampled = names.filter(pa.array(in_sample(names)))[0].as_py()
+    world.land("a", (sampled, 1, 10))
+    windowed(world)
+    world.land("b", (sampled, 9, 11))
+    found = windowed(world)
+    assert (found.evidence.accepted, found.verdict.status) == (1, Status.WARNED)
+    assert "beyond the window of 1d" in found.verdict.sentence()
+    assert len(world.trips()) == 2
+    recorded = json.loads(Decisions(world.store).stream("ingest/trips")[-1].evidence)[RULE]
+    assert (recorded["matches"], recorded["before"]) == (1, "2020-01-08")
+
+
+def test_a_sample_that_a_killed_run_did_not_keep_blocks_nothing(world, monkeypatch):
+    world.land("a", ("t1", 1, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr("raypipe.adapters.ingest_ray.keep_sample", killed)
+        with pytest.raises(RuntimeError):
+            windowed(world)
+    world.land("b", ("t2", 9, 11))
+    assert windowed(world).verdict.status is Status.PASSED
+    assert [RULE in json.loads(d.evidence) for d in Decisions(world.store).stream("ingest/trips")] == [True, True]
+
+
+def killed(*_):
+    raise RuntimeError("killed")
+
+
+HISTORY = """history: {
+    row_count: {weeks: 4, min_days: 2, severity: halt},
+    null_rate: {columns: [minutes], max_difference: 0.2, min_generations: 2, severity: halt}}}"""
+
+
+def with_history(world):
+    file = world.root / "pipeline.yaml"
+    file.write_text(file.read_text().replace("{dead_letter_rate: 0.5}}", "{dead_letter_rate: 0.5}, " + HISTORY))
+
+
+def land_day(world, day, rows, *, minutes=10):
+    lines = [json.dumps({"trip": f"{day} {n}", "at": f"{day}T00:00:00Z", "minutes": minutes}) for n in range(rows)]
+    (world.landing / day).write_text("\n".join(lines))
+
+
+def test_a_generation_unlike_those_before_it_halts_and_waits_until_it_is_let_in(world):
+    with_history(world)
+    for day in ("2020-01-06", "2020-01-13", "2020-01-20"):
+        land_day(world, day, 60)
+        assert world.ingest().verdict.status is Status.PASSED
+    land_day(world, "2020-01-27", 10, minutes=None)
+    halted = world.ingest()
+    assert halted.verdict.status is Status.HALTED
+    by_rule = {f.rule: (f.status, f.observed, f.limit) for f in halted.verdict.findings}
+    assert by_rule["row_count"] == (Status.HALTED, 10 / 60, 0.5)
+    assert by_rule["null_rate(minutes)"] == (Status.HALTED, 1.0, 0.2)
+    why = Decisions(world.store).stream("ingest/trips")[-1].why
+    assert "2020-01-27 (Monday) has 10 rows, the same weekdays before have 60: 16.7 %, at least 50 % is allowed" in why
+    assert world.counts() == (10, 10, 0, 0)
+    assert len(world.trips()) == 180
+
+    accepted = world.resolve(4, accept=True)
+    assert accepted.verdict.status is Status.QUARANTINED
+    assert len(world.trips()) == 190
+    assert [g.number for g in History(world.store).before("trips", 9)] == [1, 2, 3, 4]
+
+
+def test_who_let_the_good_rows_in_is_asked_again_when_they_are_unlike_those_before(world):
+    with_history(world)
+    for day in ("2020-01-06", "2020-01-13", "2020-01-20"):
+        land_day(world, day, 60)
+        world.ingest()
+    land_day(world, "2020-01-27", 10)
+    world.land("bad", *(("t", 1, -1) for _ in range(30)))
+    assert "row_count" not in {f.rule for f in world.ingest().verdict.findings}, "most rows are refused"
+    asked = world.resolve(4, accept=True)
+    assert {f.rule for f in asked.verdict.findings if f.status is Status.HALTED} == {"row_count", "halted"}
+    assert len(world.trips()) == 180
+    assert world.resolve(4, accept=True).verdict.status is Status.QUARANTINED
+    assert len(world.trips()) == 190
+
+
+def test_a_day_that_is_replaced_is_compared_anew_and_without_its_old_rows(world):
+    with_history(world)
+    for day in ("2020-01-06", "2020-01-13", "2020-01-20"):
+        land_day(world, day, 60)
+        world.ingest()
+    corrected = world.root / "corrected"
+    corrected.mkdir()
+    landing, world.landing = world.landing, corrected
+    land_day(world, "2020-01-20", 10)
+    world.landing = landing
+    asked = Backfill("trips", Days.parse("2020-01-20..2020-01-21"), str(corrected), "ann", "wrong")
+    halted = RayIngestor(world.store, lambda: datetime.now(UTC)).backfill(world.pipeline, asked)["trips"]
+    assert [(f.observed, f.rows) for f in halted.verdict.findings if f.rule == "row_count"] == [(10 / 60, 10)]
+    assert halted.verdict.status is Status.HALTED
+
+
+def test_a_halt_by_history_is_judged_anew_when_its_limits_change(world):
+    with_history(world)
+    for day in ("2020-01-06", "2020-01-13"):
+        land_day(world, day, 60)
+        world.ingest()
+    land_day(world, "2020-01-20", 10)
+    assert world.ingest().verdict.status is Status.HALTED
+    file = world.root / "pipeline.yaml"
+    file.write_text(file.read_text().replace("weeks: 4, min_days: 2", "weeks: 4, min_days: 2, min_ratio: 0.1"))
+    assert world.ingest().verdict.status is Status.PASSED
+    assert world.decisions() == ["accept", "accept", "halt", "accept"]
+
+
+def test_each_generation_leaves_a_profile_and_a_report_that_says_where_it_is(world):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), '{"trip": ', ("t1", 1, 10))
+    found = world.ingest()
+    page = Path(found.report).read_text()
+    report = IngestReport.model_validate_json(Path(found.report).with_suffix(".json").read_text())
+    assert (report.generation, report.verdict, report.committed) == (1, Status.QUARANTINED, True)
+    assert report.counts == found.evidence
+    assert {r.reason: len(r.letters) for r in report.reasons} == {"range(minutes)": 1, "malformed(json)": 1}
+    assert report.columns[2].summary.counts.rows == 2, "the rows that keep the contract, with the duplicate"
+    assert "Bad rows were set aside" in page
+    (kept,) = History(world.store).before("trips", 2)
+    assert (kept.counts, kept.days) == (found.evidence, {date(2020, 1, 1): 1})
+    assert world.ingest().report == found.report, "nothing new: the report of what is there"
+
+
+def test_a_halted_generation_has_a_report_and_no_profile(world):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    report = IngestReport.model_validate_json(Path(world.ingest().report).with_suffix(".json").read_text())
+    assert (report.verdict, report.committed) == (Status.HALTED, False)
+    assert History(world.store).before("trips", 9) == ()
+
+
+def test_a_report_that_cannot_be_written_is_said_and_stops_nothing(world, capsys):
+    world.land("a", ("t1", 1, 10))
+    (world.root / "lake").mkdir()
+    (world.root / "lake" / "reports").write_text("a file where a directory should be")
+    found = world.ingest()
+    assert (found.verdict.status, found.report) == (Status.PASSED, "")
+    assert world.trips() == [("t1", 10)]
+    assert "the report of generation 1 could not be written" in capsys.readouterr().err
+
+
+def test_a_run_killed_after_its_profile_keeps_it_once(world, monkeypatch):
+    world.land("a", ("t1", 1, 10))
+    with monkeypatch.context() as patch:
+        keep = History.keep
+        patch.setattr(History, "keep", lambda *given: (keep(*given), 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            world.ingest()
+    assert (world.trips(), len(History(world.store).before("trips", 2))) == ([], 1)
+    assert world.ingest().verdict.status is Status.PASSED
+    assert (world.trips(), len(History(world.store).before("trips", 2))) == ([("t1", 10)], 1)

@@ -123,6 +123,14 @@ def test_a_window_in_which_labels_cannot_arrive_is_refused_where_quality_is_a_re
     assert load(write()).spec.monitor.window is None
 
 
+def test_a_column_that_is_compared_with_its_past_is_one_of_the_contract(write):
+    history = "    history: {null_rate: {columns: [minuts]}}\nfeatures:"
+    with pytest.raises(
+        ConfigError, match=r"`sources.trips.history.null_rate.columns` names the column `minuts`.*minutes"
+    ):
+        load(write(PIPELINE.replace("features:", history, 1)))
+
+
 @pytest.mark.parametrize("sampler", ["random", "optuna"])
 def test_a_search_that_could_try_a_model_that_cannot_be_built_is_refused(write, sampler):
     def search(dropout):

@@ -18,6 +18,7 @@ from raypipe.verdict import Finding, Status, worst
 SPEC = SimpleNamespace(name="m", validation=ValidationSpec(absolute={"auc": ">= 0.6"}), release=None)
 PIPELINE = SimpleNamespace(spec=SPEC)
 VERSION = ModelVersion("m", "1", "aa")
+LINK = "link run {'s': 'lake/1.html'}"
 
 
 class World:
@@ -25,12 +26,18 @@ class World:
 
     def __init__(self, gate=Status.PASSED, auc=0.7, phase=Phase.SUCCEEDED):
         self.gate, self.auc, self.phase, self.asked = gate, auc, phase, []
-        noting = SimpleNamespace(ingest=self.ingest, build=self.build, register=self.register, get=lambda digest: None)
+        noting = SimpleNamespace(
+            ingest=self.ingest,
+            build=self.build,
+            register=self.register,
+            link_reports=lambda run_id, reports: self.asked.append(f"link {run_id} {reports}"),
+            get=lambda digest: None,
+        )
         self.backends = Backends(noting, noting, None, noting, noting, None, None, None)
 
     def ingest(self, pipeline):
         verdict = worst([Finding("gate", self.gate, f"the gate says {self.gate}")])
-        return {"s": Ingested("s", Snapshot("events/s", 1, "d", 9), verdict, GateEvidence())}
+        return {"s": Ingested("s", Snapshot("events/s", 1, "d", 9), verdict, GateEvidence(), "lake/1.html")}
 
     def build(self, pipeline, snapshots):
         self.asked.append("features")
@@ -64,14 +71,14 @@ def stages(world, monkeypatch):
 @pytest.mark.parametrize(
     ("world", "code", "asked"),
     [
-        (World(), 0, ["features", "train", "register PASSED", "release"]),
-        (World(gate=Status.NOT_APPLICABLE), 0, ["features", "train", "register PASSED", "release"]),
-        (World(gate=Status.QUARANTINED), 0, ["features", "train", "register PASSED", "release"]),
+        (World(), 0, ["features", "train", LINK, "register PASSED", "release"]),
+        (World(gate=Status.NOT_APPLICABLE), 0, ["features", "train", LINK, "register PASSED", "release"]),
+        (World(gate=Status.QUARANTINED), 0, ["features", "train", LINK, "register PASSED", "release"]),
         (World(gate=Status.HALTED), 3, []),
         (World(gate=Status.INSUFFICIENT), 3, []),
-        (World(auc=0.5), 3, ["features", "train", "register FAILED"]),
-        (World(auc=None), 3, ["features", "train", "register INSUFFICIENT"]),
-        (World(phase=Phase.ABORTED), 4, ["features", "train", "register PASSED", "release"]),
+        (World(auc=0.5), 3, ["features", "train", LINK, "register FAILED"]),
+        (World(auc=None), 3, ["features", "train", LINK, "register INSUFFICIENT"]),
+        (World(phase=Phase.ABORTED), 4, ["features", "train", LINK, "register PASSED", "release"]),
     ],
 )
 def test_a_run_goes_as_far_as_its_verdicts_allow(world, code, asked, monkeypatch):

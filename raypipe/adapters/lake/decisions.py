@@ -43,6 +43,11 @@ class Decisions:
         """Return the names of all streams, sorted."""
         return tuple(sorted({str(s) for s in self._table.read(["stream"]).column("stream").to_pylist()}))
 
+    def newest(self, prefix: str) -> dict[str, Decision]:
+        """Return the last decision of each stream whose name begins so, by the rest of its name."""
+        rows = self._table.read(where=pc.starts_with(pc.field("stream"), prefix)).sort_by("generation").to_pylist()
+        return {row["stream"].removeprefix(prefix): Decision(**row) for row in rows}
+
     def record(
         self,
         previous: Decision | None,

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.catalog import predictions_table
 from raypipe.adapters.lake.decisions import Decisions
+from raypipe.adapters.lake.fates import REPLAY, stream_of
 from raypipe.adapters.lake.store import Store
 from raypipe.contracts.halt import ACCEPT, REJECT_HALTED
 from raypipe.decision import Decision, verify
@@ -153,7 +154,8 @@ class Lineages:
                 f"{snapshot.table} version {snapshot.version}, {snapshot.rows:,} rows, {snapshot.digest[:12]}",
             )
             for d in self._ingested(snapshot):
-                yield depth + 2, f"ingest {d.generation} at {d.at:%Y-%m-%d %H:%M:%S}Z: {d.what}, {d.why}"
+                flow = d.stream.partition("/")[0]
+                yield depth + 2, f"{flow} {d.generation} at {d.at:%Y-%m-%d %H:%M:%S}Z: {d.what}, {d.why}"
         for name, number, digest in lineage.contracts:
             yield depth + 1, f"contract {name} {number}, {digest[:12]}"
 
@@ -162,13 +164,19 @@ class Lineages:
         source = snapshot.table.removeprefix("events/")
         if source == snapshot.table:
             return
-        # The table's version 0 is empty; each generation that was let in or skipped is the next.
-        version = 0
-        for d in self._decisions.stream(f"ingest/{source}"):
+        letters = [d for d in self._decisions.stream(stream_of(source)) if d.what == REPLAY]
+        past = sorted([*self._decisions.stream(f"ingest/{source}"), *letters], key=lambda d: d.at)
+        # The table's version 0 is empty; each generation that was let in or skipped is the next, and so is a replay of
+        # dead letters that were no duplicates.
+        version = replayed = 0
+        for d in past:
             if version >= snapshot.version:
                 return
-            yield d
-            version += d.what in (ACCEPT, REJECT_HALTED)
+            made = json.loads(d.evidence)["replay"] - replayed if d.what == REPLAY else 0
+            if d.what != REPLAY or made:
+                yield d
+            version += made + (d.what in (ACCEPT, REJECT_HALTED))
+            replayed += made
 
     def _of_rollout(self, rollout: tuple[Decision, ...], depth: int) -> Iterator[Line]:
         for d in rollout:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.adapters import ingest_keys
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, first_of_each, repeated, rewrite
+from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, first_of_each, id_hashes, repeated, rewrite
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile
 from raypipe.adapters.lake.store import Store
@@ -85,7 +85,8 @@ def test_a_file_is_written_again_without_its_duplicates_and_not_at_all_when_none
 
 @given(st.lists(st.sampled_from("abcd")))
 def test_within_rows_the_first_of_equal_events_stays(names):
-    first = first_of_each(pa.chunked_array([names], pa.string()))
+    ids = pa.chunked_array([names], pa.string())
+    first = first_of_each(ids, id_hashes(ids))
     expected = [name not in names[:row] for row, name in enumerate(names)]
     assert (None if first is None else first.tolist()) == (None if all(expected) else expected)
 
@@ -93,5 +94,6 @@ def test_within_rows_the_first_of_equal_events_stays(names):
 def test_equal_hashes_alone_make_no_duplicate(monkeypatch):
     rows = pa.table({"event_id": ["a", "b", "a"]})
     monkeypatch.setattr(ingest_keys, "repeated", lambda hashes: np.ones(len(hashes), bool))
-    assert first_of_each(rows["event_id"]).tolist() == [True, True, False]
+    ids = rows["event_id"]
+    assert first_of_each(ids, id_hashes(ids)).tolist() == [True, True, False]
     assert repeated(np.array([3, 1, 3, 2], np.uint64)).tolist() == [True, False, True, False]

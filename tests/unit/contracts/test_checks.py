@@ -127,7 +127,7 @@ def test_a_refused_row_carries_all_its_reasons_and_its_own_text():
     bad = GOOD | {"sensor": None, "at": "soon", "site": "west", "retries": 12, "mounted_on": "1999-01-01"}
     want = ["required(sensor)", "type(at)", "valid_values(site)", "range(retries)", "range(mounted_on)"]
     checked = check_json(GOOD, bad, GOOD)
-    assert checked.refused.to_pylist() == [{"row": 1, "raw": json.dumps(bad), "reasons": want}]
+    assert checked.refused.to_pylist() == [{"row": 1, "raw": json.dumps(bad), "types": None, "reasons": want}]
     assert checked.accepted_rows.to_pylist() == [0, 2]
     assert {f.rule: (f.status, f.rows) for f in checked.findings} == dict.fromkeys(want, (Status.QUARANTINED, 1))
     (refused,) = check_csv(bad).refused.to_pylist()

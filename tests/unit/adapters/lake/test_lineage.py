@@ -37,6 +37,22 @@ def test_only_the_ingests_that_led_to_a_snapshot_belong_to_it(lineages):
     assert led_to("events/s", -1) == led_to("examples/s", 2) == []
 
 
+def test_a_replay_of_dead_letters_led_to_a_snapshot_where_it_made_a_version(lineages):
+    streams = {"ingest/s": None, "dlq/s": None}
+    told = [("ingest/s", "accept", {}), ("dlq/s", "unmask", {}), ("dlq/s", "replay", {"replay": 0})]
+    told += [("dlq/s", "replay", {"replay": 1}), ("dlq/s", "drop", {"replay": 1}), ("ingest/s", "accept", {})]
+    for minute, (stream, what, evidence) in enumerate(told):
+        at = datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
+        streams[stream] = lineages._decisions.record(
+            streams[stream], stream=stream, at=at, who="x", what=what, why="y", evidence=evidence
+        )
+
+    def led_to(version):
+        return [d.what for d in lineages._ingested(Snapshot("events/s", version, "d", 1))]
+
+    assert [led_to(v) for v in (1, 2, 3)] == [["accept"], ["accept", "replay"], ["accept", "replay", "accept"]]
+
+
 @pytest.mark.parametrize("subject", ["nobody", "flights/3", "flights-7"])
 def test_what_nothing_is_called_is_said(lineages, subject):
     with pytest.raises(ConfigError, match=f"nothing is called '{subject}'"):
