@@ -7,6 +7,7 @@
     ├── AccessDenied                 exit 1   an outside system answers, but not to these credentials
     ├── PortTaken                    exit 1   a port of the local platform is held by another process
     ├── GenerationMoved              exit 1   somebody else committed first: expected, found, by whom
+    ├── ObjectChanged                exit 1   an object was written over since it was listed
     ├── BundleRefused                exit 1   a bundle's bytes are not those its manifest promises
     └── BadRequest                   HTTP 400 a caller's request cannot be scored: what and where
 
@@ -81,6 +82,10 @@ class PortTaken(RaypipeError):
 
 class GenerationMoved(RaypipeError):
     """Another writer committed first. Attributes: `stream`, `expected`, `found`."""
+
+
+class ObjectChanged(RaypipeError):
+    """An object is not the version that was asked for. Attributes: `uri`, `etag`."""
 
 
 class BundleRefused(RaypipeError):

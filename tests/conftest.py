@@ -1,4 +1,4 @@
-"""Every test is of one level, by its folder: `unit` is pure, `ray` and `e2e` are marked."""
+"""Every test is of one level, by its folder: `unit` is pure, the others are marked."""
 
 from pathlib import Path
 

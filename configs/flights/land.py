@@ -21,7 +21,8 @@ from drops import SUFFIXES, Drop, Ledger, drops, ledger
 from rich.console import Console
 from rich.table import Table
 
-from raypipe.adapters.lake.store import Store, StoredObject
+from raypipe.adapters.lake.objects import StoredObject
+from raypipe.adapters.lake.store import Store
 from raypipe.config import load_environment
 from raypipe.environment import StoreAddress, endpoints, home
 from raypipe.errors import RaypipeError

@@ -211,8 +211,10 @@ class OpenManifests:
         return open_
 
     def record(self, work: Work, what: str, why: str, *, who: str = "ingest") -> None:
-        """Record a decision about the work's manifest, with its counts."""
+        """Record a decision about the work's manifest, with its counts; none about one whose end is on record."""
         past = self._decisions.stream(work.stream)
+        if halt.finished(past, work.generation):
+            return  # another run found the generation committed, and said so first
         self._decisions.record(
             past[-1] if past else None,
             stream=work.stream,

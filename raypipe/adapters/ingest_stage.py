@@ -6,7 +6,7 @@ Pure but for the objects it reads and the new files it writes; nothing is commit
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -26,6 +26,7 @@ from raypipe.contracts.formats import Unreadable, read_rows
 from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.generation_profile import GenerationProfile
 from raypipe.contracts.letter_sample import LetterSample
+from raypipe.errors import ObjectChanged
 
 _BIN_BYTES = 32_000_000  # about 100 ms of reading and checking a task
 _BIN_OBJECTS = 64
@@ -105,8 +106,13 @@ def _by_day(task: Stage, rows: pa.Table, first: npt.NDArray[np.bool_] | None) ->
 
 def _split(task: Stage, entry: ManifestEntry) -> Split:
     arrival = Arrival(task.source, task.contract, entry.generation, entry.known_at, entry.etag, entry.replaces)
+    # A backfill takes what its objects hold now: a person named them, and nobody lists them again.
+    version = None if entry.replaces else entry.etag
     try:
-        raw = read_rows(task.store.read(entry.uri), entry.format, uri=entry.uri)
+        raw = read_rows(task.store.read(entry.uri, version), entry.format, uri=entry.uri)
+    except ObjectChanged as error:
+        # No fault of the source, so the gate does not count it; the version that came after is a new object.
+        return replace(unreadable(arrival, entry.uri, str(error)), evidence=GateEvidence())
     except (Unreadable, FileNotFoundError) as error:
         return unreadable(arrival, entry.uri, str(error))
     return split(raw, arrival, numbered(entry.uri))

@@ -15,6 +15,7 @@ from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.ingest_split import Arrival, numbered, split
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
+from raypipe.adapters.lake.manifests import Manifests
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.config import load
@@ -275,6 +276,29 @@ def test_an_overwritten_object_is_new_and_its_old_events_are_not(world):
     assert world.counts() == (2, 1, 0, 1)
 
 
+def test_an_object_written_over_before_it_is_read_is_one_letter_and_its_new_version_the_next_generation(
+    world, monkeypatch
+):
+    commit = Manifests.commit
+
+    def then_written_over(self, *manifest):
+        entries = commit(self, *manifest)
+        world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, 30))
+        return entries
+
+    world.land("a", ("t1", 1, 10))
+    world.land("b", ("t9", 1, 90))
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifests, "commit", then_written_over)
+        first = world.ingest()
+    assert (world.counts(first), first.verdict.status) == ((1, 1, 0, 0), Status.PASSED)
+    assert world.counts() == (3, 2, 1, 0)
+    assert world.trips() == [("t1", 10), ("t3", 30), ("t9", 90)]
+    letters = dead_letters_table(world.store).read().sort_by("generation").to_pylist()
+    assert [x["generation"] for x in letters] == [1, 2], "the broken row is dead once, under its own version"
+    assert "was written over since it was listed" in letters[0]["reasons"][0]
+
+
 def test_refused_and_broken_rows_become_dead_letters_with_text_reason_and_place(world):
     world.land("a", ("t1", 1, 10), ("t2", 1, -1), '{"trip": ', ("t3", 1, 30))
     assert world.counts() == (4, 2, 2, 0)
@@ -302,21 +326,21 @@ def test_a_halt_commits_no_row_and_is_tried_again_when_the_limit_allows_it(world
 def test_a_halted_manifest_waits_unread_and_blocks_until_its_good_rows_are_let_in(world):
     world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
     assert world.ingest().verdict.status is Status.HALTED
-    (world.landing / "a").unlink()
+    (world.landing / "a").rename(world.root / "a")
     (world.landing / "b").touch()
     waiting = world.ingest()
     assert world.counts(waiting) == (3, 1, 2, 0), "the halt's own counts"
     assert "still halted at generation 1" in waiting.verdict.sentence()
     assert "--accept 1 --reason TEXT" in waiting.verdict.sentence()
 
-    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, -1))
+    (world.root / "a").rename(world.landing / "a")
     world.land("b", ("t4", 1, 40))
     accepted = world.resolve(1, accept=True)
     assert accepted.verdict.status is Status.QUARANTINED
     assert "let in by ann: looked at it" in accepted.verdict.sentence()
     assert world.counts(accepted) == (3, 1, 2, 0)
     assert world.trips() == [("t1", 10)]
-    assert world.counts() == (4, 1, 2, 1), "the object landed again is another version of it"
+    assert world.counts() == (1, 1, 0, 0)
     assert world.decisions() == ["halt", "accept_halted", "accept", "accept"]
 
 
@@ -425,6 +449,20 @@ def test_a_decision_that_a_killed_run_did_not_record_is_recorded_by_the_next(wor
         patch.setattr(OpenManifests, "record", lambda *_: None)
         world.ingest()
     assert world.decisions() == []
+    world.ingest()
+    assert world.decisions() == ["accept"]
+
+
+def test_a_generation_that_another_run_has_recorded_is_not_recorded_twice(world, monkeypatch):
+    commit = RayIngestor._commit
+
+    def then_another_run(self, work):
+        commit(self, work)
+        monkeypatch.undo()
+        world.ingest()
+
+    world.land("a", ("t1", 1, 10))
+    monkeypatch.setattr(RayIngestor, "_commit", then_another_run)
     world.ingest()
     assert world.decisions() == ["accept"]
 

@@ -13,7 +13,8 @@ from datetime import date, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.adapters.lake.store import Store, StoredObject
+from raypipe.adapters.lake.objects import StoredObject
+from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.contracts.backfill import Days
 from raypipe.contracts.formats import Format

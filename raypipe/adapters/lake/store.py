@@ -6,12 +6,8 @@ A `Store` is picklable and holds no secret: workers read the secrets it names wh
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,8 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from raypipe.adapters.lake import directory
+from raypipe.adapters.lake.objects import StoredObject, changed
 from raypipe.environment import StoreAddress
 from raypipe.errors import AccessDenied, Unavailable
 
@@ -36,16 +34,7 @@ _DENIED = {
     "InvalidToken",
 }
 _MISSING = {"NoSuchKey", "404"}
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One object as a listing shows it."""
-
-    uri: str
-    etag: str
-    size_bytes: int
-    modified_at: datetime
+_CHANGED = {"PreconditionFailed", "412"}
 
 
 def split_s3(uri: str) -> tuple[str, str]:
@@ -148,13 +137,30 @@ class Store:
                 address=where,
             ) from error
 
-    def read(self, uri: str) -> bytes:
-        """Return the object's bytes."""
+    def read(self, uri: str, etag: str | None = None) -> bytes:
+        """Return the object's bytes.
+
+        Parameters
+        ----------
+        etag
+            The version that is wanted, as a listing shows it.
+
+        Raises
+        ------
+        ObjectChanged
+            When the object is another version by now.
+        """
         if not uri.startswith("s3://"):
-            return Path(uri).read_bytes()
+            return directory.read(uri, etag)
         bucket, key = split_s3(uri)
+        wanted = {} if etag is None else {"IfMatch": f'"{etag}"'}
         with self._translated(uri):
-            body: bytes = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            try:
+                body: bytes = self._s3.get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
+            except ClientError as error:
+                if str(error.response.get("Error", {}).get("Code")) in _CHANGED:
+                    raise changed(uri, etag) from error
+                raise
             return body
 
     def read_schema(self, uri: str) -> pa.Schema:
@@ -173,12 +179,7 @@ class Store:
     def write(self, uri: str, data: bytes | pa.Buffer) -> None:
         """Put the object; afterwards it exists whole."""
         if not uri.startswith("s3://"):
-            path = Path(uri)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
-            with partial.open("wb") as file:
-                file.write(memoryview(data))
-            partial.replace(path)
+            directory.write(uri, data)
             return
         bucket, key = split_s3(uri)
         with self._translated(uri):
@@ -202,7 +203,7 @@ class Store:
 
         Names that begin with a dot or an underscore are private to their writers and left out.
         """
-        found = self._list_s3(uri) if uri.startswith("s3://") else self._list_directory(uri)
+        found = self._list_s3(uri) if uri.startswith("s3://") else directory.listing(uri)
         public = [o for o in found if not o.uri.rsplit("/", 1)[-1].startswith((".", "_"))]
         return sorted(public, key=lambda o: o.uri.encode())
 
@@ -216,22 +217,6 @@ class Store:
                 for o in page.get("Contents", [])
                 if not o["Key"].endswith("/")
             ]
-
-    def _list_directory(self, uri: str) -> list[StoredObject]:
-        root = Path(uri)
-        if not root.is_dir():
-            raise Unavailable(
-                f"the directory {uri} does not exist: create it, or correct the feed's `uri`",
-                system="directory",
-                address=uri,
-            )
-        found = []
-        for path in root.rglob("*"):
-            if path.is_file():
-                stat = path.stat()
-                etag = hashlib.sha256(f"{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:32]
-                found.append(StoredObject(str(path), etag, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
-        return found
 
     def ensure_bucket(self, uri: str) -> None:
         """Create the bucket or directory of `uri` unless it exists."""

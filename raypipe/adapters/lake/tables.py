@@ -66,7 +66,8 @@ class LakeTable:
     def generation(self, app_id: str) -> int:
         """Return the last committed generation of `app_id`, 0 when there is none."""
         table = self._open()
-        return 0 if table is None else (table.transaction_version(app_id) or 0)
+        with self._translated():
+            return 0 if table is None else (table.transaction_version(app_id) or 0)
 
     def turn(self) -> int:
         """Return how many commits of this table took its turn; for `commit`, read before the rows are compared."""
@@ -120,8 +121,9 @@ class LakeTable:
             refuse_other_columns(self.name, table.schema(), self.schema)
         expected = {app_id: generation - 1} | ({} if turn is None else {TURN: turn})
         self._refuse_moved(table, expected)
+        ours = uuid.uuid4().hex
         properties = CommitProperties(
-            custom_metadata={_METADATA: json.dumps({"app_id": app_id, **(metadata or {})})},
+            custom_metadata={_METADATA: json.dumps({"app_id": app_id, "commit": ours, **(metadata or {})})},
             app_transactions=[
                 *(Transaction(name, number + 1) for name, number in expected.items()),
                 *(Transaction(name, number) for name, number in (positions or {}).items()),
@@ -142,6 +144,8 @@ class LakeTable:
                     table.update_incremental()
                     return int(table.version())
                 except CommitFailedError as error:
+                    if (version := self._version_of(app_id, ours)) is not None:
+                        return version  # it succeeded, only the reply was lost, and then we came second to ourselves
                     # Somebody else's commit to the same table is no reason to give up; one of our generation is.
                     table = self._open() or self._create()
                     self._refuse_moved(table, expected, error)
@@ -151,7 +155,8 @@ class LakeTable:
 
     def _refuse_moved(self, table: DeltaTable, expected: Mapping[str, int], cause: Exception | None = None) -> None:
         for name, number in expected.items():
-            found = table.transaction_version(name) or 0
+            with self._translated():
+                found = table.transaction_version(name) or 0
             if found != number:
                 raise self._moved(name, number, found) from cause
 
@@ -187,22 +192,33 @@ class LakeTable:
 
     def metadata(self, app_id: str) -> dict[str, object] | None:
         """Return the metadata of the last commit under `app_id`, None when there is none."""
-        table = self._open()
-        if table is None:
+        found = self._last(app_id)
+        return found[1] if found else None
+
+    def _version_of(self, app_id: str, commit: str) -> int | None:
+        """Return the version that a commit made, None when it was not made."""
+        found = self._last(app_id)
+        return found[0] if found and found[1].get("commit") == commit else None
+
+    def _last(self, app_id: str) -> tuple[int, dict[str, object]] | None:
+        """Return version and metadata of the last commit under `app_id`."""
+        if (table := self._open()) is None:
             return None
         for limit in (_RECENT, None):
-            for entry in table.history(limit):
+            with self._translated():
+                history = table.history(limit)
+            for entry in history:
                 recorded: dict[str, object] = json.loads(entry.get(_METADATA, "{}"))
                 if recorded.get("app_id") == app_id:
-                    return recorded
+                    return int(entry["version"]), recorded
         return None
 
     def files(self, version: int | None = None) -> tuple[DataFile, ...]:
         """Return the files of a version (the newest by default) in a fixed order."""
-        table = self._open(version)
-        if table is None:
+        if (table := self._open(version)) is None:
             return ()
-        actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        with self._translated():
+            actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
         found = [
             DataFile(
                 uri=f"{self.uri}/{a['path']}",
@@ -260,17 +276,16 @@ class LakeTable:
                 partition_by=self.partition_by,
                 storage_options=self.store.delta_options(),
             )
-        return DeltaTable(self.uri, storage_options=self.store.delta_options())
+        with self._translated():
+            return DeltaTable(self.uri, storage_options=self.store.delta_options())
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except CommitFailedError:
+        except (CommitFailedError, TableNotFoundError):
             raise
         except (OSError, DeltaError) as error:
-            if isinstance(error, TableNotFoundError):
-                raise
             raise Unavailable(
                 f"the table {self.name} at {self.uri} cannot be reached ({str(error)[:300]}): is the object store "
                 "running? Nothing was lost; run again",
