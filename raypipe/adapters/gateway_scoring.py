@@ -106,7 +106,7 @@ class Scoring:
         """Return the answer of a loaded version; of the champion, with its challenger on trial beside it."""
         if trial is None or pinned:
             return await self._run(asked, partial(self._plain, parse, state, serving, asked, pinned=pinned))
-        return await self._tried(parse, state.models[serving.name].config, serving, asked, trial)
+        return await self._tried(parse, serving, asked, trial)
 
     async def answer_pinned(self, parse: Parse, config: ModelConfig, trial: Trial, asked: Asked) -> Answer:
         """Return the challenger's own answer: for who pins its version there is nobody to fall back on."""
@@ -133,10 +133,12 @@ class Scoring:
             self._recorder.answered(noted.row(asked.identity, "request", scores, "champion", "champion", None))
         return answer
 
-    async def _tried(self, parse: Parse, config: ModelConfig, serving: Serving, asked: Asked, trial: Trial) -> Answer:
+    async def _tried(self, parse: Parse, serving: Serving, asked: Asked, trial: Trial) -> Answer:
         request = await self._run(asked, partial(parse, asked, serving.scorer.columns, serving.schema))
         unit, kind = unit_of(trial.order, asked.headers, asked.identity, request.table)
         assignment = trial.assign(unit)
+        # The order may have moved on while the body came in; the epoch that is told is the one that assigned.
+        config = trial.config
         noted = _Noted(config, serving, asked, request, time.perf_counter())
         arm, by, version, reason = "champion", "champion", serving.version, None
         scores: np.ndarray | None = None

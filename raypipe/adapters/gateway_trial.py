@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from raypipe.adapters.gateway_config import ChallengerConfig
+from raypipe.adapters.gateway_config import ChallengerConfig, ModelConfig
 from raypipe.adapters.gateway_lane import Call, Lane
 from raypipe.adapters.gateway_state import Model, RolloutEvidence
 from raypipe.protocol.cells import arrow_schema
@@ -110,6 +110,7 @@ class Trial:
         self.rollout, self.lane = rollout, lane
         self.counts: dict[int, Counts] = {}
         self.order: ChallengerConfig
+        self.config: ModelConfig
         self.schema: pa.Schema
         self._generation = 0
         self._leased_until = 0.0
@@ -120,7 +121,7 @@ class Trial:
         generation = model.config.generation
         if generation == self._generation:
             return
-        self._generation, self.order = generation, order
+        self._generation, self.order, self.config = generation, order, model.config
         self.schema = arrow_schema(order.columns)
         self.counts.setdefault(generation, Counts())
         self._leased_until = model.since + order.lease_s

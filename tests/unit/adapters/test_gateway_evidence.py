@@ -150,3 +150,25 @@ def test_a_challenger_that_takes_fewer_columns_is_asked_with_those():
     counted = run(work())
     assert counted["challenger_errors"] == 0
     assert counted["challenger_requests"] > 5
+
+
+def test_a_request_that_was_read_while_the_order_moved_on_tells_the_epoch_that_assigned_it():
+    trial = Trial()
+    rows = [{"x": float(i), "carrier": "UA"} for i in range(1_500)]
+
+    async def work():
+        large = orjson.dumps({"dataframe_records": rows})
+        late = asyncio.ensure_future(trial.client.call("POST", URL, large, JSON | {"x-request-id": "late"}))
+        while late._fut_waiter is None:  # until its body is parsed, beside the loop
+            await asyncio.sleep(0)
+        trial.again(2, shadow=100)
+        await trial.ask("u1")
+        answer = await late
+        while len(trial.notes.pairs) < 2:
+            await asyncio.sleep(0)
+        return answer
+
+    answer = run(work())
+    assert answer.headers["x-raypipe-epoch"] == "2"
+    assert [(p.request_id, p.epoch) for p in trial.notes.pairs if p.request_id == "late"] == [("late", 2)]
+    assert {r.epoch for r in trial.notes.rows} == {2}
