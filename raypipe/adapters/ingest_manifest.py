@@ -14,9 +14,11 @@ from datetime import datetime
 from raypipe.adapters.ingest_history import Seen, by_day
 from raypipe.adapters.ingest_late import Sampled
 from raypipe.adapters.ingest_stage import Staged
+from raypipe.adapters.ingest_staged import KeptStaging
 from raypipe.adapters.ingest_unique import Merged
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.decisions import Decisions
+from raypipe.adapters.lake.files import WrittenFile
 from raypipe.adapters.lake.manifests import ManifestEntry, Manifests
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
@@ -46,12 +48,18 @@ class Work:
     course: Course = Course.JUDGE
     said: Decision | None = None
     staged: list[Staged] = field(default_factory=list)
+    kept: KeptStaging | None = None
     merged: Merged | None = None
     read: GateEvidence = field(default_factory=GateEvidence)
     seen: Seen | None = None
     measured: Mapping[str, float | None] = field(default_factory=dict)
     late: Late | None = None
     sampled: Sampled | None = None
+
+    @property
+    def files(self) -> tuple[WrittenFile, ...]:
+        """The staged event files, in the order of the manifest."""
+        return self.kept.files if self.kept else tuple(f for s in self.staged for f in s.accepted)
 
     @property
     def generation(self) -> int:

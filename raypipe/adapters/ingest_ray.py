@@ -25,8 +25,9 @@ from raypipe.adapters.ingest_manifest import OpenManifests, Work, plain
 from raypipe.adapters.ingest_report import newest_report, write_report
 from raypipe.adapters.ingest_rules import measure_generations
 from raypipe.adapters.ingest_stage import Stage, stage, stagings
+from raypipe.adapters.ingest_staged import as_metadata, kept_staging
 from raypipe.adapters.ingest_unique import Merged, merge_with_table
-from raypipe.adapters.lake.catalog import dead_letters_table, events_table
+from raypipe.adapters.lake.catalog import dead_letters_table, event_schema, events_table
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import TURN
 from raypipe.adapters.ray_map import map_tasks
@@ -88,19 +89,16 @@ class RayIngestor:
 
     def _execute(self, works: Sequence[Work], pipeline: Pipeline) -> dict[str, Ingested]:
         read = [w for w in works if w.manifest and w.course is not Course.WAIT]
-        self._stage_all(read)
-        for work in read:
-            work.read = reduce(GateEvidence.merge, (s.evidence for s in work.staged), GateEvidence())
+        self._read_all(read)
         entering = [w for w in read if w.verdict.lets_pass]
         for work in entering:
-            files = [f for s in work.staged for f in s.accepted]
-            work.merged = Merged(work.name, work.contract, files, work.spec.dedup.window, work.replaces)
+            work.merged = Merged(work.name, work.contract, list(work.files), work.spec.dedup.window, work.replaces)
         merge_with_table(self._store, [w.merged for w in entering if w.merged])
         merged = {w.name: w.merged for w in entering if w.merged}
         measured = measure_generations(self._store, merged, pipeline.contracts, self._clock())
         for work in entering:
             work.measured = measured.get(work.name, {})
-        for work in read:
+        for work in (w for w in read if not w.kept):
             profiles = [s.profile for s in work.staged]
             source = work.name, work.spec.history, work.contract
             work.seen = self._history.look(source, work.generation, profiles, work.merged, self._clock())
@@ -108,6 +106,16 @@ class RayIngestor:
         for work in entering:
             work.late, work.sampled = late.get(work.name, (None, None))
         return {w.name: self._conclude(w) for w in works}
+
+    def _read_all(self, works: Sequence[Work]) -> None:
+        """Stage the objects, unless a run that was killed after its dead letters has: then that reading holds."""
+        letters = dead_letters_table(self._store)
+        for work in works:
+            work.kept = kept_staging(letters, work.stream, work.generation, event_schema(work.contract))
+        self._stage_all([w for w in works if not w.kept])
+        for work in works:
+            parts = [work.kept.evidence] if work.kept else [s.evidence for s in work.staged]
+            work.read = reduce(GateEvidence.merge, parts, GateEvidence())
 
     def _stage_all(self, works: Sequence[Work]) -> None:
         tasks = [task for w in works for task in self._stagings(w)]
@@ -173,10 +181,10 @@ class RayIngestor:
                 source=work.name,
             )
         stream, generation = work.stream, work.generation
-        letters = dead_letters_table(self._store)
-        if letters.generation(stream) < generation:
+        if not work.kept:
             refused = [s.refused for s in work.staged if s.refused is not None]
-            letters.commit(refused, app_id=stream, generation=generation)
+            staged = as_metadata(event_schema(work.contract), work.files, work.read)
+            dead_letters_table(self._store).commit(refused, app_id=stream, generation=generation, metadata=staged)
         if work.seen is not None:
             self._history.keep(work.name, stream, work.remembered(work.seen))
         merged = work.merged or Merged(work.name, work.contract, [], None)  # no row was read

@@ -467,6 +467,37 @@ def test_a_generation_that_another_run_has_recorded_is_not_recorded_twice(world,
     assert world.decisions() == ["accept"]
 
 
+def test_what_was_read_when_its_dead_letters_were_committed_is_what_enters_whatever_changed_since(world, monkeypatch):
+    world.land("a", ("t1", 1, 10), ("t2", 1, -1), ("t3", 1, 30))
+    with monkeypatch.context() as patch:
+        patch.setattr(RayIngestor, "_commit_events", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            world.ingest()
+    contract = world.root / "trips.odcs.yaml"
+    contract.write_text(contract.read_text().replace("minimum: 0", "minimum: -5"))
+    world.land("a", ("t1", 1, 11), ("t2", 1, -1), ("t4", 1, 40))
+    assert world.counts() == (3, 2, 1, 0)
+    assert world.trips() == [("t1", 10), ("t3", 30)], "t2 has a letter, and an object written over changes nothing"
+    assert dead_letters_table(world.store).read().num_rows == 1
+    assert world.counts() == (3, 2, 0, 1), "the object's new version is the next to be read"
+    assert world.trips() == [("t1", 10), ("t2", -1), ("t3", 30), ("t4", 40)]
+
+
+def test_a_half_committed_generation_is_not_finished_under_other_columns(world, monkeypatch):
+    world.land("a", ("t1", 1, 10))
+    with monkeypatch.context() as patch:
+        patch.setattr(RayIngestor, "_commit_events", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            world.ingest()
+    file = world.root / "trips.odcs.yaml"
+    before = file.read_text()
+    file.write_text(before + "      - {name: city, logicalType: string}\n")
+    with pytest.raises(ContractError, match="half committed under a contract with other columns"):
+        world.ingest()
+    file.write_text(before)
+    assert world.counts() == (1, 1, 0, 0)
+
+
 def test_an_empty_source_is_an_error_that_says_where_to_land(world):
     with pytest.raises(RaypipeError, match="source `trips` is empty: nothing has landed under"):
         world.ingest()
