@@ -1,4 +1,4 @@
-"""Files that come and go, columns, and where a table stands, as Delta's log has it. Does not write the log."""
+"""What a commit to a Delta table is made of, where a table stands, and what speaks against a commit. Writes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from raypipe.adapters.lake.files import DataFile, WrittenFile
-from raypipe.errors import ContractError
+from raypipe.errors import ContractError, GenerationMoved
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +76,15 @@ def refuse_other_columns(table: str, found: Schema, wanted: pa.Schema) -> None:
         f"{'differs' if len(changed) == 1 else 'differ'}: take the change back, or give the source a new name, "
         "which makes a new table and reads the feeds from the start",
         key=table,
+    )
+
+
+def generation_moved(table: str, app_id: str, expected: int, found: int) -> GenerationMoved:
+    """Return the error of a commit that another came before."""
+    return GenerationMoved(
+        f"generation moved: expected {expected}, found {found} for {app_id} in {table}: another run "
+        "committed first; run again to go on from there",
+        stream=app_id,
+        expected=expected,
+        found=found,
     )

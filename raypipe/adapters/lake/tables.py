@@ -23,11 +23,11 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from raypipe.adapters.lake.actions import Standing, add_action, refuse_other_columns, remove_action
+from raypipe.adapters.lake.actions import Standing, add_action, generation_moved, refuse_other_columns, remove_action
 from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile, parquet_bytes
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
-from raypipe.errors import GenerationMoved, Unavailable
+from raypipe.errors import Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
@@ -150,7 +150,7 @@ class LakeTable:
                     table = self._open() or self._create()
                     self._refuse_moved(table, expected, error)
                     if attempt == _ATTEMPTS - 1:
-                        raise self._moved(app_id, generation - 1, generation - 1) from error
+                        raise generation_moved(self.name, app_id, generation - 1, generation - 1) from error
         raise AssertionError("the last attempt returns or raises")
 
     def _refuse_moved(self, table: DeltaTable, expected: Mapping[str, int], cause: Exception | None = None) -> None:
@@ -158,7 +158,7 @@ class LakeTable:
             with self._translated():
                 found = table.transaction_version(name) or 0
             if found != number:
-                raise self._moved(name, number, found) from cause
+                raise generation_moved(self.name, name, number, found) from cause
 
     def refuse_other_columns(self) -> None:
         """Return if rows of this schema can be appended to what is there.
@@ -292,15 +292,6 @@ class LakeTable:
                 system="s3",
                 address=self.uri,
             ) from error
-
-    def _moved(self, app_id: str, expected: int, found: int) -> GenerationMoved:
-        return GenerationMoved(
-            f"generation moved: expected {expected}, found {found} for {app_id} in {self.name}: another run "
-            "committed first; run again to go on from there",
-            stream=app_id,
-            expected=expected,
-            found=found,
-        )
 
 
 def _text(value: object) -> str | None:
