@@ -171,6 +171,8 @@ class SourceStream:
             for messages in polled if missing else ():
                 missing.difference_update(messages.places.to_pylist())
             idle = not any(len(m.values) for m in polled)
+            if idle:
+                self._say_at_times()  # what was committed last, though nothing comes after it
             if missing and not (idle and self._caught_up):
                 continue  # letters of these messages are committed, and their events must be with them
             missing = set()

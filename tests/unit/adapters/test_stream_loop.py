@@ -129,3 +129,27 @@ def test_who_was_killed_after_letting_in_does_not_have_to_say_it_again(place):
 def test_a_generation_that_is_not_halted_cannot_be_let_in(place):
     with pytest.raises(ConfigError, match="not halted at generation 7: the next of its stream is 1"):
         place.stream(ListFeed([])).run(ALL, accept(7))
+
+
+def test_what_was_committed_last_is_said_though_nothing_comes_after_it(place, monkeypatch):
+    monkeypatch.setattr(stream_loop, "MOST_ROWS", 1)
+    monkeypatch.setattr(stream_loop, "_SAY_S", 2.0)
+    stop, said = Event(), []
+    feed = ListFeed([ride(n) for n in range(3)])
+    poll, given_up = feed.poll, time.monotonic() + 30
+
+    def told(stage, message, **fields):
+        if "reads" in message:
+            said.append((fields["rows"], stop.is_set()))
+            if fields["rows"] == 3:
+                stop.set()
+
+    def polled(most, wait_s):
+        if time.monotonic() > given_up:
+            stop.set()
+        return poll(most, wait_s)
+
+    monkeypatch.setattr(stream_loop, "event", told)
+    monkeypatch.setattr(feed, "poll", polled)
+    place.stream(feed, stop=stop).run(Until())
+    assert said == [(1, False), (3, False)]
