@@ -11,10 +11,10 @@ from pathlib import Path
 import fastavro
 import polars as pl
 import pyarrow.parquet as pq
-import pytest
+from in_process import in_process
 
-from raypipe.adapters import ingest_ray, ingest_unique
 from raypipe.adapters.dlq import DeadLetterQueue
+from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.lake.letters import DeadLetters, Selection
@@ -145,10 +145,8 @@ class World:
         return self._ingestor(lambda ingestor: ingestor.backfill(self.pipeline, asked))
 
     def _ingestor(self, run):
-        with pytest.MonkeyPatch.context() as patch:
-            for module in (ingest_ray, ingest_unique):
-                patch.setattr(module, "map_tasks", map)  # the same tasks, in this process
-            return run(ingest_ray.RayIngestor(self.store, now))["trips"].evidence
+        with in_process():
+            return run(RayIngestor(self.store, now))["trips"].evidence
 
     def replay(self, *ids, dry_run=False, **selection):
         (done,) = self.queue.replay(self.pipeline, Selection(ids, **selection), who="ann", dry_run=dry_run)

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import in_process
 
-from raypipe.adapters import ingest_rules, ingest_unique
+from raypipe.adapters import ingest_rules
 from raypipe.adapters.ingest_rules import measure_generations, measurings
 from raypipe.adapters.ingest_unique import Merged, merge_with_table
 from raypipe.adapters.lake.catalog import events_table
@@ -85,7 +86,7 @@ def numbers(store, parts, towns=()):
     if towns:
         cities = [{"name": n, "at": NOW} for n in towns]
         generations["towns"] = Merged("towns", CITIES, [staged(store, "towns", cities)], None)
-    with patch.object(ingest_rules, "map_tasks", map):
+    with in_process():
         return measure_generations(store, generations, CONTRACTS, NOW)
 
 
@@ -124,7 +125,7 @@ def test_unique_values_differ_from_those_that_the_table_has(store):
     found = events_table(store, "rides", TRIPS)
     found.commit([staged(store, "rides", trips((9, "c", 1), (9, "d", 1)))], app_id="ingest/rides", generation=1)
     merged = Merged("rides", TRIPS, [staged(store, "rides", ROWS)], None)
-    with patch.object(ingest_rules, "map_tasks", map), patch.object(ingest_unique, "map_tasks", map):
+    with in_process():
         merge_with_table(store, [merged])
         measured = measure_generations(store, {"rides": merged}, CONTRACTS, NOW)["rides"]
     assert (measured["unique(city)"], measured["duplicateValues(city, fare)"]) == (2, 1)
