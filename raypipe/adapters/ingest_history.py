@@ -1,7 +1,7 @@
 """What earlier generations looked like, in the table `profiles`, and whether a new one looks like them.
 
-A generation is kept under its own number before its rows are committed, so that a run that is killed in between keeps
-it once. Knows counts and tables; does not know rows.
+A generation is kept under its own number before its dead letters and its rows are committed, so that a run that is
+killed in between keeps it once. Knows counts and tables; does not know rows.
 """
 
 from __future__ import annotations

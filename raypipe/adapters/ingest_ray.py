@@ -181,12 +181,12 @@ class RayIngestor:
                 source=work.name,
             )
         stream, generation = work.stream, work.generation
+        if work.seen is not None:
+            self._history.keep(work.name, stream, work.remembered(work.seen))
         if not work.kept:
             refused = [s.refused for s in work.staged if s.refused is not None]
             staged = as_metadata(event_schema(work.contract), work.files, work.read)
             dead_letters_table(self._store).commit(refused, app_id=stream, generation=generation, metadata=staged)
-        if work.seen is not None:
-            self._history.keep(work.name, stream, work.remembered(work.seen))
         merged = work.merged or Merged(work.name, work.contract, [], None)  # no row was read
         self._commit_events(work, merged)
         if work.sampled:

@@ -272,7 +272,7 @@ def _points(generation: int, sources: Sequence[str] = tuple(SOURCES)) -> list[st
     """Return the boundaries around each effect of one generation, in order; decisions are one for each generation."""
     effects = [f"manifests: ingest/{s} {generation}" for s in sources]
     for s in sources:
-        effects.append(f"dead_letters: ingest/{s} {generation}")
         effects.append(f"profiles: profiles/{s} {generation}")
+        effects.append(f"dead_letters: ingest/{s} {generation}")
         effects += [f"{table}: ingest/{s} {generation}" for table in (f"events/{s}", "decisions")]
     return [f"{when} commit {effect}" for effect in effects for when in ("before", "after")]
