@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from raypipe.adapters.lake.files import DataFile, WrittenFile
-from raypipe.errors import ContractError, GenerationMoved
+from raypipe.environment import StoreAddress
+from raypipe.errors import ContractError, GenerationMoved, Unavailable
+
+_COLOURS_AND_ARROWS = re.compile(r"\x1b\[[0-9;]*m|↳")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +91,15 @@ def generation_moved(table: str, app_id: str, expected: int, found: int) -> Gene
         stream=app_id,
         expected=expected,
         found=found,
+    )
+
+
+def unavailable(table: str, address: StoreAddress, cause: Exception) -> Unavailable:
+    """Return the error of a table whose store does not answer; deltalake writes causes in colour and on many lines."""
+    where = f"the object store at {address.endpoint}" if address.endpoint else f"the lake {address.lake}"
+    said = " ".join(_COLOURS_AND_ARROWS.sub("", str(cause)).split())[:300]
+    return Unavailable(
+        f"{where} does not answer for the table {table} ({said}): is it running? Nothing was lost; run again",
+        system="s3",
+        address=address.endpoint or address.lake,
     )

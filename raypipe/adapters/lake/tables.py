@@ -23,11 +23,17 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from raypipe.adapters.lake.actions import Standing, add_action, generation_moved, refuse_other_columns, remove_action
+from raypipe.adapters.lake.actions import (
+    Standing,
+    add_action,
+    generation_moved,
+    refuse_other_columns,
+    remove_action,
+    unavailable,
+)
 from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile, parquet_bytes
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
-from raypipe.errors import Unavailable
 from raypipe.snapshot import Snapshot
 
 _METADATA = "raypipe"
@@ -286,12 +292,7 @@ class LakeTable:
         except (CommitFailedError, TableNotFoundError):
             raise
         except (OSError, DeltaError) as error:
-            raise Unavailable(
-                f"the table {self.name} at {self.uri} cannot be reached ({str(error)[:300]}): is the object store "
-                "running? Nothing was lost; run again",
-                system="s3",
-                address=self.uri,
-            ) from error
+            raise unavailable(self.name, self.store.address, error) from error
 
 
 def _text(value: object) -> str | None:

@@ -10,7 +10,7 @@ from raypipe.adapters.lake.actions import Standing
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
 from raypipe.environment import StoreAddress
-from raypipe.errors import ContractError, GenerationMoved
+from raypipe.errors import ContractError, GenerationMoved, Unavailable
 
 SCHEMA = pa.schema({"n": pa.int64(), "day": pa.date32()})
 
@@ -194,3 +194,13 @@ def test_files_are_named_as_their_writer_says_and_may_say_that_no_row_changed(ta
     version = table.commit([file], app_id="a", generation=1, data_change=False)
     log = (Path(table.uri) / "_delta_log" / f"{version:020d}.json").read_text()
     assert '"dataChange":false' in log
+
+
+def test_a_store_that_does_not_answer_is_said_in_one_plain_line():
+    store = Store(StoreAddress(lake="s3://lake", endpoint="http://127.0.0.1:9"))
+    with pytest.raises(Unavailable) as away:
+        LakeTable(store, "decisions", SCHEMA).generation("x")
+    said = away.value.message
+    assert said.startswith("the object store at http://127.0.0.1:9 does not answer for the table decisions (")
+    assert said.endswith("): is it running? Nothing was lost; run again")
+    assert not set(said) & set("\x1b\n")
