@@ -10,7 +10,7 @@ SEED ?= 0
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check fmt up down bench clean
+.PHONY: help setup demo test promtool chaos check fmt up down bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,13 +28,18 @@ demo: setup ## the whole loop on real flights, about 5 minutes; FAST=1 for a sma
 	@$(BIN)/python configs/flights/demo.py $(if $(FAST),--fast)
 	@echo && echo "Stop everything with: make down"
 
-test: setup check ## lint, types, import contracts, then every test (e2e beside the others)
+test: setup check promtool ## lint, types, import contracts, then every test (e2e beside the others)
 	@log=$$(mktemp); code=0; \
 	( rest=0; $(BIN)/python -m pytest tests/unit tests/ray || rest=$$?; \
 	  $(BIN)/python -m pytest tests/chaos || rest=$$?; exit $$rest ) > $$log 2>&1 & rest=$$!; \
 	$(BIN)/python -m pytest tests/e2e || code=$$?; \
 	wait $$rest || code=$$?; \
 	cat $$log; rm $$log; exit $$code
+
+# Without it the tests of the alerts are skipped, and say so.
+promtool: setup
+	@command -v promtool >/dev/null || test -x $(BIN)/promtool || .ci/promtool $(BIN) \
+	  || echo "promtool could not be fetched (it is in Debian's package prometheus): the alerts will not be checked"
 
 chaos: setup ## kill ingestion for an hour, prove that nothing is lost; SECONDS=600 SEED=1
 	@$(BIN)/python tests/chaos/run.py --seconds $(SECONDS) --seed $(SEED)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from ingest_world import World
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,9 @@ def ray_cluster() -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A landing zone and a lake in an empty directory."""
+    return World(tmp_path)

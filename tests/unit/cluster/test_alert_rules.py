@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def metrics(tmp_path):
 
 
 def promtool(*command, given=None):
-    program = shutil.which("promtool")
+    program = shutil.which("promtool") or shutil.which("promtool", path=Path(sys.executable).parent)
     if program is None:
         pytest.skip("promtool is missing, so the alerts were not checked: it is in Debian's package prometheus")
     said = subprocess.run([program, *command], input=given, capture_output=True, check=False)
