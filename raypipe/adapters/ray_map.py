@@ -21,6 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD = 2  # tasks submitted for each that can run: enough that no worker waits for the driver
+_AT_LEAST = 64  # what waits is also what a cluster grows by that has no worker yet
 
 
 def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1) -> Iterator[R]:
@@ -47,17 +48,18 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
     # The function travels once, however many tasks there are.
     shared = ray.put(function)
     submit: Any = ray.remote(_run).options(num_cpus=cpus, name=_name(function))
-    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    room = max(2, int(resources.get("CPU", 1) / cpus) * _AHEAD)
-    running = [submit.remote(shared, task) for task in tasks[:room]]
-    waiting = iter(tasks[room:])
+    waiting = iter(tasks)
+    running: list[Any] = []
     try:
-        while running:
+        while True:
+            free = max(0, _room(cpus) - len(running))
+            running += [submit.remote(shared, task) for task in islice(waiting, free)]
+            if not running:
+                return
             (done, *_), running = ray.wait(running, num_returns=1)
             result: R | RaypipeError = ray.get(done)
             if isinstance(result, RaypipeError):
                 raise result
-            running += [submit.remote(shared, task) for task in islice(waiting, 1)]
             yield result
     finally:
         for reference in running:
@@ -69,6 +71,12 @@ def quiet(context: ray.data.DataContext) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+
+
+def _room(cpus: float) -> int:
+    """Return how many tasks may be submitted and not done, on the cluster as it is now."""
+    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(_AT_LEAST, int(resources.get("CPU", 1) / cpus) * _AHEAD)
 
 
 def _name(function: Callable[..., Any]) -> str:
