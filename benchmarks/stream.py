@@ -38,6 +38,7 @@ TOPIC, PARTITIONS = "rides", 4
 DOUBLE_OF, BROKEN_OF = 500, 300  # one of so many
 FRESH_S = 5.0
 TARGET_PER_S = 10_000
+_PART_S = 30.0
 RATES = (2_000, 5_000, 10_000, 20_000, 40_000)
 CONTRACT = """
 apiVersion: v3.0.2
@@ -205,6 +206,7 @@ def once(place: Place, rates: Sequence[int], seconds: float) -> Figures:
             if observer.rows != expected:
                 raise SystemExit(f"{observer.rows} events are in the table, {expected} were sent and must be there")
             sent, seen = observer.times(since)
+            minutes(sent, seen)
             figures |= {
                 f"sent_per_s_at_{rate}": len(sent) / float(sent.max() - sent.min()),
                 f"committed_per_s_at_{rate}": len(sent) / float(seen.max() - sent.min()),
@@ -216,6 +218,15 @@ def once(place: Place, rates: Sequence[int], seconds: float) -> Figures:
     figures["events_per_s"] = max((figures[f"committed_per_s_at_{r}"] for r in kept_up), default=0.0)
     figures["freshness_p95_s"] = figures[f"p95_s_at_{TARGET_PER_S if TARGET_PER_S in rates else rates[-1]}"]
     return figures
+
+
+def minutes(sent: npt.NDArray[np.float64], seen: npt.NDArray[np.float64]) -> None:
+    """Print how old events were when they could be read, by the half minute in which they were sent."""
+    part = ((sent - sent.min()) // _PART_S).astype(int)
+    for number in np.unique(part) if part.max() else ():
+        ages = (seen - sent)[part == number]
+        found = f"p50 {np.quantile(ages, 0.5):.2f} s, p95 {np.quantile(ages, 0.95):.2f} s"
+        print(f"{len(ages):,} events sent from second {number * _PART_S:.0f} on: {found}", flush=True)
 
 
 def accepted(begin: int, stop: int) -> int:

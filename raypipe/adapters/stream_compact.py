@@ -1,12 +1,15 @@
 """Small files of a stream become few, so that a table that is written every second stays quick to read.
 
 Files of one event date are merged when there are enough of about one size, so that a row is written again only about
-as often as its file has grown fourfold. Knows sizes and rows; does not know who commits.
+as often as its file has grown fourfold. Merging goes on in a thread while the stream commits, since no message should
+wait for it. Knows sizes and rows; does not know who commits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 
 import pyarrow as pa
@@ -47,7 +50,55 @@ def plan(files: Sequence[DataFile]) -> list[list[DataFile]]:
     return groups
 
 
-def compacted(table: LakeTable, group: Sequence[DataFile]) -> WrittenFile:
+@dataclass(frozen=True, slots=True, eq=False)
+class Merge:
+    """Small files, and the fewer ones that hold the same rows and no reader sees yet."""
+
+    gone: tuple[DataFile, ...]
+    files: tuple[WrittenFile, ...]
+
+
+class Merger:
+    """Merges files of one table in a thread, one plan at a time."""
+
+    def __init__(self, table: LakeTable) -> None:
+        self._table = table
+        self._pool = ThreadPoolExecutor(1, "compact")
+        self._merging: Future[Merge] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a merge was begun and not taken."""
+        return self._merging is not None
+
+    def begin(self, files: Sequence[DataFile]) -> None:
+        """Begin to merge what is worth it of a table's files."""
+        if groups := plan(files):
+            self._merging = self._pool.submit(self._merge, groups)
+
+    def take(self, *, wait: bool = False) -> Merge | None:
+        """Return the merge that was begun, once; None while it goes on, unless told to wait.
+
+        Raises
+        ------
+        Unavailable
+            When the store did not answer; another may be begun.
+        """
+        if self._merging is None or not (wait or self._merging.done()):
+            return None
+        merging, self._merging = self._merging, None
+        return merging.result()
+
+    def close(self) -> None:
+        """Wait for the thread; what it merged and nobody took is a file that no reader sees."""
+        self._pool.shutdown()
+
+    def _merge(self, groups: Sequence[Sequence[DataFile]]) -> Merge:
+        files = tuple(_merged(self._table, group) for group in groups)
+        return Merge(tuple(f for group in groups for f in group), files)
+
+
+def _merged(table: LakeTable, group: Sequence[DataFile]) -> WrittenFile:
     """Return one new file with the rows of these files of one event date."""
     partition = group[0].partition
     rows = pa.concat_tables(table.store.read_parquet(f.uri) for f in group)

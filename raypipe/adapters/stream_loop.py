@@ -129,9 +129,10 @@ class SourceStream:
         return Streamed(self._counts, halted)
 
     def close(self) -> None:
-        """Let go of every feed."""
+        """Let go of every feed, and of the tables."""
         for feed in self._feeds:
             feed.close()
+        self._tables.close()
 
     def _open(self, resolution: Resolution | None) -> None:
         names = [name for feed in self._feeds for name in feed.names()]
@@ -213,7 +214,7 @@ class SourceStream:
         newest = pc.max(events["event_at"]).as_py() if counts.accepted else None
         self._metrics.committed(counts, batch.produced_ms, self._clock(), time.monotonic() - began, newest)
         self._commits += 1
-        if self._commits % _COMPACT_COMMITS == 0:
+        if self._tables.merging or self._commits % _COMPACT_COMMITS == 0:
             self._metrics.compacted(self._patiently(self._tables.compact, until))
         self._say_at_times()
 

@@ -22,7 +22,7 @@ from raypipe.adapters.lake.catalog import dead_letters_table, events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.stream_batch import Batch
-from raypipe.adapters.stream_compact import compacted, plan
+from raypipe.adapters.stream_compact import Merger
 from raypipe.adapters.stream_index import EventIndex
 from raypipe.contracts.contract import Contract
 from raypipe.contracts.gate import GateEvidence
@@ -50,6 +50,7 @@ class StreamTables:
         self._letters_of = f"stream/{source}/events"
         self._events = events_table(store, source, contract).kept_open()
         self._letters = dead_letters_table(store).kept_open()
+        self._merger = Merger(events_table(store, source, contract))
         same_date = contract.event_at in contract.key
         self.index = EventIndex(self._ids, same_date=same_date, window=spec.dedup.window)
         self.generation = 0
@@ -93,30 +94,52 @@ class StreamTables:
             self.ahead.difference_update(batch.places.to_pylist())
         return counts
 
-    def compact(self) -> int:
-        """Return how many small files became few; 0 too when another writer came between, for the next time."""
+    @property
+    def merging(self) -> bool:
+        """Whether small files are being merged, or wait to be committed as few."""
+        return self._merger.busy
+
+    def compact(self, *, wait: bool = False) -> int:
+        """Begin to merge small files, or commit what was merged since.
+
+        Returns how many small files became few: 0 where a merge was only begun or goes on, and where a file of it has
+        left the table or another writer came between, for the next time.
+
+        Parameters
+        ----------
+        wait
+            Whether to wait for the merge.
+        """
+        if not self._merger.busy:
+            self._follow(self._events.standing().version)
+            self._merger.begin(list(self._files.values()))
+            if not wait:
+                return 0
+        merge = self._merger.take(wait=wait)
+        if merge is None:
+            return 0
         found = self._events.standing([self._compact_app])
         self._follow(found.version)
-        groups = plan(list(self._files.values()))
-        if not groups:
+        if any(f.uri not in self._files for f in merge.gone):
             return 0
-        files = [compacted(self._events, group) for group in groups]
-        gone = [f for group in groups for f in group]
-        generation = found.numbers[self._compact_app] + 1
         try:
             version = self._events.commit(
-                files,
+                merge.files,
                 app_id=self._compact_app,
-                generation=generation,
-                removed=gone,
+                generation=found.numbers[self._compact_app] + 1,
+                removed=merge.gone,
                 turn=found.turn,
                 data_change=False,
                 metadata={"by": self._who},
             )
         except GenerationMoved:
             return 0
-        self._took(version, files, gone)
-        return len(gone)
+        self._took(version, merge.files, merge.gone)
+        return len(merge.gone)
+
+    def close(self) -> None:
+        """Let go of the thread that merges."""
+        self._merger.close()
 
     def _commit_letters(self, batch: Batch, generation: int) -> None:
         for _ in range(_ATTEMPTS):

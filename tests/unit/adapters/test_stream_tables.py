@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event, current_thread, main_thread
+
 import pyarrow as pa
 import pytest
 from streams import FIELDS, NOW, ListFeed, Place, ride
@@ -213,9 +215,9 @@ def test_many_small_files_become_one_with_the_same_rows_and_the_stream_goes_on(p
         tables.commit(place.batch(feed, generation, most=4))
     before = place.ids()
     assert len(place.events.files()) == 20
-    assert tables.compact() == 20
+    assert tables.compact(wait=True) == 20
     assert (len(place.events.files()), place.ids()) == (2, before)
-    assert tables.compact() == 0
+    assert tables.compact(wait=True) == 0
     more = ListFeed([*feed.values[:1], ride(40)])
     assert tables.commit(place.batch(more, 11)).accepted == 1
     assert place.tables("two").open(feed.names()) == {NAME: 2}
@@ -235,10 +237,44 @@ def test_a_compaction_gives_way_to_a_writer_that_came_between(place, monkeypatch
         return commit(self, files, **options)
 
     monkeypatch.setattr(LakeTable, "commit", between)
+    assert tables.compact(wait=True) == 0
+    assert len(place.ids()) == 11
+    assert tables.compact(wait=True) == 10
+    assert len(place.ids()) == 11
+
+
+def test_a_stream_commits_while_its_files_are_merged(place, monkeypatch):
+    feed = ListFeed([ride(n) for n in range(12)])
+    tables = opened(place, feed)
+    for generation in range(1, 11):
+        tables.commit(place.batch(feed, generation, most=1))
+    write, goes_on = LakeTable.write, Event()
+
+    def when_allowed(self, rows, *args, **options):
+        if current_thread() is not main_thread():
+            assert goes_on.wait(30)
+        return write(self, rows, *args, **options)
+
+    monkeypatch.setattr(LakeTable, "write", when_allowed)
     assert tables.compact() == 0
-    assert len(place.ids()) == 11
-    assert tables.compact() == 10
-    assert len(place.ids()) == 11
+    tables.commit(place.batch(feed, 11, most=1))
+    assert (tables.compact(), len(place.ids())) == (0, 11)
+    goes_on.set()
+    assert tables.compact(wait=True) == 10
+    tables.commit(place.batch(feed, 12, most=1))
+    assert (len(place.events.files()), len(place.ids())) == (3, 12)
+
+
+def test_a_merge_is_given_up_when_a_file_of_it_has_left_the_table(place):
+    feed = ListFeed([ride(n) for n in range(10)])
+    tables = opened(place, feed)
+    for generation in range(1, 11):
+        tables.commit(place.batch(feed, generation, most=1))
+    tables.compact()
+    table = place.events
+    table.commit([], app_id="retention", generation=1, removed=table.files()[:1], turn=table.turn())
+    assert tables.compact(wait=True) == 0
+    assert len(place.ids()) == 9
 
 
 def test_known_at_is_when_a_batch_was_read(place):
