@@ -5,7 +5,7 @@ Knows keys and files; does not know what was staged together, nor who commits. R
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -19,9 +19,13 @@ import pyarrow as pa
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.ray_map import Kept, keep
 from raypipe.contracts.contract import Contract
 
-_BUCKET_ROWS = 8_000_000  # keys of one bucket stay under about 1 GB in a worker
+# Keys that are compared at once: few enough for several workers, at most so many that they fit into one.
+_BUCKET_ROWS = (4_000_000, 32_000_000)
+_BUCKETS = 8
+_READ_ROWS = 2_000_000
 _DAYS_ROWS = 2_000_000
 _PLACED: dict[str, type[pl.DataType]] = {
     "event_id": pl.String,
@@ -31,9 +35,20 @@ _PLACED: dict[str, type[pl.DataType]] = {
 _KNOWN = _PLACED | {"file": pl.Int64, "row": pl.Int64}
 
 
+_Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keys:
+    """Hashes of the event ids of one file, in its order: those at `place` of what a worker keeps."""
+
+    held: Kept[list[_Hashes]]
+    place: int
+
+
 @dataclass(frozen=True, slots=True)
-class Deduplicate:
-    """Event ids to compare: one bucket of those of some files, by address and in the order of their precedence.
+class Comparison:
+    """Files to compare with each other, in the order of their precedence, in so many buckets of keys.
 
     Parameters
     ----------
@@ -41,9 +56,35 @@ class Deduplicate:
         How many of the files come first and lose nothing: they are in the table, and were not streamed.
     """
 
+    files: tuple[DataFile, ...]
+    settled: int
+    buckets: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadKeys:
+    """Files whose keys are to be read once, for several tasks."""
+
     store: Store
     source: str
     uris: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deduplicate:
+    """Event ids to compare: one bucket of those of some files, in the order of their precedence.
+
+    Parameters
+    ----------
+    files
+        Their addresses, and their keys where these are known.
+    settled
+        How many of the files come first and lose nothing.
+    """
+
+    store: Store
+    source: str
+    files: tuple[tuple[str, Keys | None], ...]
     settled: int
     bucket: int
     buckets: int
@@ -60,10 +101,8 @@ class Rewrite:
     rows: tuple[int, ...]
 
 
-def comparisons(
-    store: Store, source: str, contract: Contract, staged: Sequence[DataFile], existing: Sequence[DataFile]
-) -> list[Deduplicate]:
-    """Return the tasks that together compare every staged event with every other and with the table's.
+def comparisons(contract: Contract, staged: Sequence[DataFile], existing: Sequence[DataFile]) -> list[Comparison]:
+    """Return what together compares every staged event with every other and with the table's.
 
     Parameters
     ----------
@@ -79,15 +118,48 @@ def comparisons(
         # Equal keys then have equal dates, and dates are directories: days compare apart.
         groups = _by_days(ranked)
     firm = {f.uri for f in settled}
-    tasks = []
+    found = []
     for files in groups:
         first = sum(f.uri in firm for f in files)
-        if len(files) < 2 or first == len(files):
-            continue
-        buckets = -(-sum(f.rows for f in files) // _BUCKET_ROWS)
-        uris = tuple(f.uri for f in files)
-        tasks += [Deduplicate(store, source, uris, first, bucket, buckets) for bucket in range(buckets)]
-    return tasks
+        if len(files) >= 2 and first < len(files):
+            found.append(Comparison(files, first, _buckets(sum(f.rows for f in files))))
+    return found
+
+
+def _buckets(rows: int) -> int:
+    few, most = _BUCKET_ROWS
+    return max(-(-rows // most), min(_BUCKETS, -(-rows // few)))
+
+
+def reads(store: Store, source: str, found: Sequence[Comparison], keys: Mapping[str, Keys]) -> list[ReadKeys]:
+    """Return the tasks that read the keys which several buckets need and nobody has."""
+    files = {f.uri: f for c in found if c.buckets > 1 for f in c.files if f.uri not in keys}
+    groups: list[list[str]] = []
+    rows = _READ_ROWS
+    for file in files.values():
+        if rows + file.rows > _READ_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(file.uri)
+        rows += file.rows
+    return [ReadKeys(store, source, tuple(uris)) for uris in groups]
+
+
+def read_keys(task: ReadKeys) -> tuple[str, dict[str, Keys]]:
+    """Return the source, and the keys of each file."""
+    return task.source, kept_keys(task.uris, [id_hashes(_ids(task.store, uri)) for uri in task.uris])
+
+
+def kept_keys(uris: Sequence[str], hashes: list[_Hashes]) -> dict[str, Keys]:
+    """Return the keys of files, whose hashes stay with the worker."""
+    held = keep(hashes)
+    return {uri: Keys(held, place) for place, uri in enumerate(uris)}
+
+
+def bucket_tasks(store: Store, source: str, found: Comparison, keys: Mapping[str, Keys]) -> list[Deduplicate]:
+    """Return the tasks of one comparison."""
+    files = tuple((f.uri, keys.get(f.uri)) for f in found.files)
+    return [Deduplicate(store, source, files, found.settled, b, found.buckets) for b in range(found.buckets)]
 
 
 def within(window: timedelta | None, days: Iterable[str | None], files: Sequence[DataFile]) -> list[DataFile]:
@@ -144,19 +216,22 @@ def deduplicate(task: Deduplicate) -> tuple[str, list[tuple[str, int]]]:
     A settled file's event wins over a staged one, among staged ones the first of the manifest wins, and a streamed one
     loses to all.
     """
-    files = [_ids(task, uri) for uri in task.uris]
-    suspects = repeated(np.concatenate([hashes for _, _, hashes in files]))
+    files = _bucket(task)
+    suspects = repeated(np.concatenate([hashes for _, hashes in files]))
     found = []
     end = 0
-    for number, (ids, rows, hashes) in enumerate(files):
+    for number, (rows, hashes) in enumerate(files):
         begin, end = end, end + len(hashes)
         places = np.flatnonzero(suspects[begin:end])
-        found.append(
-            pl.DataFrame({"file": np.full(len(places), number), "row": rows[places], "event_id": ids.gather(places)})
-        )
+        if len(places):
+            at = places if rows is None else rows[places]
+            ids = pl.Series(_ids(task.store, task.files[number][0])).gather(at)
+            found.append(pl.DataFrame({"file": np.full(len(at), number), "row": at, "event_id": ids}))
+    if not found:
+        return task.source, []
     alike = pl.concat(found)
     late = alike.filter(pl.col("event_id").is_first_distinct().not_() & (pl.col("file") >= task.settled))
-    return task.source, [(task.uris[n], row) for n, row in late.select("file", "row").iter_rows()]
+    return task.source, [(task.files[n][0], row) for n, row in late.select("file", "row").iter_rows()]
 
 
 def repeated(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -188,15 +263,25 @@ def first_of_each(ids: pa.ChunkedArray[Any], hashes: npt.NDArray[np.uint64]) -> 
     return first
 
 
-def _ids(task: Deduplicate, uri: str) -> tuple[pl.Series, npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Return id, row and hash of the events of one file that fall into the task's bucket."""
-    ids = pl.Series(task.store.read_parquet(uri, ["event_id"]).column("event_id"))
-    hashes = ids.hash().to_numpy()
-    rows = np.arange(len(hashes))
-    if task.buckets > 1:
-        rows = np.flatnonzero(hashes % np.uint64(task.buckets) == task.bucket)
-        ids, hashes = ids.gather(rows), hashes[rows]
-    return ids, rows, hashes
+def _bucket(task: Deduplicate) -> list[tuple[npt.NDArray[np.int64] | None, _Hashes]]:
+    """Return rows (None: all of them) and hashes of each file's events that fall into the task's bucket."""
+    held: dict[int, list[_Hashes] | None] = {}
+    found: list[tuple[npt.NDArray[np.int64] | None, _Hashes]] = []
+    for uri, keys in task.files:
+        if keys is not None and id(keys.held) not in held:
+            held[id(keys.held)] = keys.held.take()
+        known = held[id(keys.held)] if keys is not None else None
+        hashes = id_hashes(_ids(task.store, uri)) if keys is None or known is None else known[keys.place]
+        rows = None
+        if task.buckets > 1:
+            rows = np.flatnonzero(hashes % np.uint64(task.buckets) == task.bucket)
+            hashes = hashes[rows]
+        found.append((rows, hashes))
+    return found
+
+
+def _ids(store: Store, uri: str) -> pa.ChunkedArray[Any]:
+    return store.read_parquet(uri, ["event_id"]).column("event_id")
 
 
 def rewrite(task: Rewrite) -> tuple[str, str, WrittenFile | None]:

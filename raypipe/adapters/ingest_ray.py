@@ -93,6 +93,8 @@ class RayIngestor:
         entering = [w for w in read if w.verdict.lets_pass]
         for work in entering:
             work.merged = Merged(work.name, work.contract, list(work.files), work.spec.dedup.window, work.replaces)
+            for staged in work.staged:
+                work.merged.keys.update(staged.keys)
         merge_with_table(self._store, [w.merged for w in entering if w.merged])
         merged = {w.name: w.merged for w in entering if w.merged}
         measured = measure_generations(self._store, merged, pipeline.contracts, self._clock())

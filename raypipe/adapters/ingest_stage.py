@@ -5,8 +5,8 @@ Pure but for the objects it reads and the new files it writes; nothing is commit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.adapters.ingest_keys import first_of_each, id_hashes
+from raypipe.adapters.ingest_keys import Keys, first_of_each, id_hashes, kept_keys
 from raypipe.adapters.ingest_late import sample
 from raypipe.adapters.ingest_split import Arrival, Split, numbered, split, unreadable
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -48,7 +48,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Files that hold the objects' rows, how many went where, and what they looked like."""
+    """Files that hold the objects' rows, how many went where, and what they looked like; `keys` are the files'."""
 
     source: str
     first_position: int
@@ -57,6 +57,7 @@ class Staged:
     evidence: GateEvidence
     profile: GenerationProfile
     sample: pa.Table | None = None
+    keys: Mapping[str, Keys] = field(default_factory=dict)
 
 
 def stagings(
@@ -83,7 +84,9 @@ def stage(task: Stage) -> Staged:
     letters = pa.concat_tables(p.refused for p in parts)
     ids = rows.column("event_id")
     hashes = id_hashes(ids)
-    accepted = tuple(_by_day(task, rows, first_of_each(ids, hashes)))
+    written = list(_by_day(task, rows, hashes, first_of_each(ids, hashes)))
+    accepted = tuple(file for file, _ in written)
+    root = task.store.lake("events", task.source)
     evidence = reduce(GateEvidence.merge, (p.evidence for p in parts), GateEvidence())
     return Staged(
         source=task.source,
@@ -93,20 +96,27 @@ def stage(task: Stage) -> Staged:
         evidence=evidence.without_duplicates(rows.num_rows - sum(f.rows for f in accepted)),
         profile=GenerationProfile.of(rows, task.contract, hashes, LetterSample.of(letters)),
         sample=sample(rows) if task.sampled else None,
+        keys=kept_keys([f"{root}/{f.path}" for f in accepted], [kept for _, kept in written]),
     )
 
 
-def _by_day(task: Stage, rows: pa.Table, first: npt.NDArray[np.bool_] | None) -> Iterator[WrittenFile]:
-    """Write the first row of each event, a file for each event date; every row is copied once at most."""
+def _by_day(
+    task: Stage, rows: pa.Table, hashes: npt.NDArray[np.uint64], first: npt.NDArray[np.bool_] | None
+) -> Iterator[tuple[WrittenFile, npt.NDArray[np.uint64]]]:
+    """Write the first row of each event, a file for each event date, and yield it with its hashes.
+
+    Every row is copied once at most.
+    """
     table = events_table(task.store, task.source, task.contract)
     dates = rows.column("event_date")
     for day in pc.unique(dates).sort():
-        keep = pc.equal(dates, day)
+        keep = pc.equal(dates, day).to_numpy()
         if first is not None:
-            keep = pc.and_(keep, pa.array(first))
-        kept = rows if pc.all(keep).as_py() else rows.filter(keep)
+            keep = keep & first
+        every = bool(keep.all())
+        kept = rows if every else rows.filter(pa.array(keep))
         if kept.num_rows:
-            yield table.write(kept, (("event_date", str(day)),))
+            yield table.write(kept, (("event_date", str(day)),)), hashes if every else hashes[keep]
 
 
 def _split(task: Stage, entry: ManifestEntry) -> Split:

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, rewrite, within
+from raypipe.adapters.ingest_keys import (
+    Comparison,
+    Keys,
+    Rewrite,
+    bucket_tasks,
+    comparisons,
+    deduplicate,
+    read_keys,
+    reads,
+    rewrite,
+    within,
+)
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
@@ -39,6 +50,8 @@ class Merged:
         Staged rows that were left out.
     near
         Files of the table in the window, of days that stay.
+    keys
+        Of files, as far as they are known; the others are read.
     """
 
     source: str
@@ -49,6 +62,7 @@ class Merged:
     turn: int = 0
     duplicates: int = 0
     near: list[DataFile] = field(default_factory=list)
+    keys: dict[str, Keys] = field(default_factory=dict)
     _compared: set[str] = field(default_factory=set)
     _streamed: dict[str, _Shrunk] = field(default_factory=dict)
     _leaving: list[DataFile] = field(default_factory=list)
@@ -97,7 +111,8 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
 
     May be called again after the table moved on: then only files that came since are read.
     """
-    tasks, there = [], {}
+    found: dict[str, list[Comparison]] = {}
+    there = {}
     for work in works:
         table = events_table(store, work.source, work.contract)
         work.turn = table.turn()  # before its files: a turn that is too old only means another comparison
@@ -111,17 +126,23 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
         new = [f for uri, f in present.items() if uri not in work._compared]
         staged = work.staged(store)
         if new or not work._compared:
-            tasks += comparisons(store, work.source, work.contract, staged, new)
+            found[work.source] = comparisons(work.contract, staged, new)
         work._compared |= present.keys()
         there[work.source] = {f.uri: f for f in (*staged, *new)}
-    drops: dict[tuple[str, str], list[int]] = {}
-    for source, found in map_tasks(deduplicate, tasks):
-        for uri, row in found:
-            drops.setdefault((source, uri), []).append(row)
     by_name = {w.source: w for w in works}
+    missing = [task for name, groups in found.items() for task in reads(store, name, groups, by_name[name].keys)]
+    for source, keys in map_tasks(read_keys, missing):
+        by_name[source].keys.update(keys)
+    tasks = []
+    for name, groups in found.items():
+        tasks += [task for group in groups for task in bucket_tasks(store, name, group, by_name[name].keys)]
+    drops: dict[tuple[str, str], list[int]] = {}
+    for source, rows in map_tasks(deduplicate, tasks):
+        for uri, row in rows:
+            drops.setdefault((source, uri), []).append(row)
     rewrites = [
-        Rewrite(store, source, by_name[source].contract, there[source][uri], tuple(sorted(rows)))
-        for (source, uri), rows in drops.items()
+        Rewrite(store, source, by_name[source].contract, there[source][uri], tuple(sorted(late)))
+        for (source, uri), late in drops.items()
     ]
     for source, uri, left in map_tasks(rewrite, rewrites):
         _apply(store, by_name[source], there[source][uri], left)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import ray
 import ray.data
+import ray.exceptions
 
 from raypipe.errors import RaypipeError
 
@@ -22,6 +24,29 @@ R = TypeVar("R")
 
 _AHEAD = 2  # tasks submitted for each that can run: enough that no worker waits for the driver
 _AT_LEAST = 64  # what waits is also what a cluster grows by that has no worker yet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept(Generic[T]):
+    """A value that stays on the node where a task made it, and travels to whoever takes it, past the driver."""
+
+    _value: T | None
+    _reference: Any = None
+
+    def take(self) -> T | None:
+        """Return the value; None when the process that made it is gone, and the value with it."""
+        if self._reference is None:
+            return self._value
+        try:
+            value: T = ray.get(self._reference)
+        except ray.exceptions.ObjectLostError:
+            return None
+        return value
+
+
+def keep(value: T) -> Kept[T]:
+    """Return the value as one that a task's result may name and that only another task will read."""
+    return Kept(None, ray.put(value)) if ray.is_initialized() else Kept(value)
 
 
 def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1) -> Iterator[R]:

@@ -9,10 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.adapters import ingest_keys
-from raypipe.adapters.ingest_keys import Rewrite, comparisons, deduplicate, first_of_each, id_hashes, repeated, rewrite
+from raypipe.adapters.ingest_keys import (
+    Keys,
+    Rewrite,
+    bucket_tasks,
+    comparisons,
+    deduplicate,
+    first_of_each,
+    id_hashes,
+    read_keys,
+    reads,
+    repeated,
+    rewrite,
+)
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.ray_map import Kept
 from raypipe.contracts.contract import TIMESTAMP, Contract, Field
 from raypipe.environment import StoreAddress
 
@@ -47,9 +60,16 @@ files = st.lists(st.tuples(st.integers(0, 1), ids), max_size=4)
 
 
 @settings(deadline=None, max_examples=80)
-@given(known=files, staged=files, streams=files, contract=st.sampled_from([BY_RIDE, BY_DAY]), limit=st.integers(1, 9))
+@given(
+    known=files,
+    staged=files,
+    streams=files,
+    contract=st.sampled_from([BY_RIDE, BY_DAY]),
+    limit=st.integers(1, 9),
+    gone=st.booleans(),
+)
 def test_what_is_left_is_each_event_once_and_streamed_ones_give_way(
-    tmp_path_factory, known, staged, streams, contract, limit
+    tmp_path_factory, known, staged, streams, contract, limit, gone
 ):
     store = Store(StoreAddress(lake=str(tmp_path_factory.mktemp("lake"))))
     there = [written(store, contract, f) for f in known]
@@ -57,11 +77,19 @@ def test_what_is_left_is_each_event_once_and_streamed_ones_give_way(
     streamed = [written(store, contract, f, streamed=True) for f in streams]
     dropped: dict[str, list[int]] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest_keys, "_BUCKET_ROWS", limit)
+        patch.setattr(ingest_keys, "_BUCKET_ROWS", (limit, 2 * limit))
         patch.setattr(ingest_keys, "_DAYS_ROWS", limit)
-        for task in comparisons(store, "rides", contract, new, [*streamed, *there]):
-            for uri, row in deduplicate(task)[1]:
-                dropped.setdefault(uri, []).append(row)
+        patch.setattr(ingest_keys, "_READ_ROWS", limit)
+        found = comparisons(contract, new, [*streamed, *there])
+        keys = {}
+        for read in reads(store, "rides", found, {}):
+            keys |= read_keys(read)[1]
+        if gone:  # with the worker that read them
+            keys = {uri: Keys(Kept(None), k.place) for uri, k in keys.items()}
+        for comparison in found:
+            for task in bucket_tasks(store, "rides", comparison, keys):
+                for uri, row in deduplicate(task)[1]:
+                    dropped.setdefault(uri, []).append(row)
     assert not dropped.keys() & {f.uri for f in there}
     seen = {(i, d if contract is BY_DAY else 0) for d, names in known for i in names}
     for file, (d, names) in zip([*new, *streamed], [*staged, *streams], strict=True):
