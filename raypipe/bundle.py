@@ -34,7 +34,7 @@ from raypipe.spec import Spec
 from raypipe.training.code import CodePackage
 from raypipe.training.spec import ModelSpec
 
-__all__ = ["MANIFEST", "Bundle", "Column", "Lineage", "digest_of", "load_bundle", "pack", "unpack"]
+__all__ = ["MANIFEST", "Bundle", "Column", "Lineage", "digest_of", "load_bundle", "load_lineage", "pack", "unpack"]
 
 MANIFEST = "bundle.json"
 _WEIGHTS, _PROFILE, _EXAMPLE, _CODE = "weights.safetensors", "profile.json", "example.json", "code/"
@@ -187,6 +187,17 @@ def load_bundle(read: Callable[[str], bytes], uri: str, digest: str) -> Bundle:
         As `unpack`; and whatever `read` raises when the store does not answer.
     """
     return _read_bundle(lambda name: read(f"{uri.rstrip('/')}/{name}"), digest)
+
+
+def load_lineage(read: Callable[[str], bytes], uri: str, digest: str) -> Lineage:
+    """Return what the bundle below `uri` was made from; of its files only the manifest is read, and verified.
+
+    Raises
+    ------
+    BundleRefused
+        As `unpack`; and whatever `read` raises when the store does not answer.
+    """
+    return _read_manifest(_verified(lambda name: read(f"{uri.rstrip('/')}/{name}"), MANIFEST, digest), digest).lineage
 
 
 def _read_bundle(read: Callable[[str], bytes], digest: str) -> Bundle:

@@ -169,6 +169,9 @@ class Registry(Protocol):
     def version(self, name: str, number: str | None = None) -> tuple[ModelVersion, Status] | None:
         """Return a registered version, the newest by default, and its verdict; None when there is no such version."""
 
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Return every registered version of every model."""
+
     def findings(self, name: str, number: str) -> Sequence[Mapping[str, object]]:
         """Return the findings of a version's verdict, the worst first."""
 

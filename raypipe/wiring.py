@@ -22,6 +22,7 @@ from raypipe.ports import Backends, Bundles, Jobs, Ledger, Predictions, Registry
 if TYPE_CHECKING:
     from raypipe.adapters.feed import Feed
     from raypipe.adapters.stream_loop import SourceStream
+    from raypipe.adapters.upkeep import Upkeep
     from raypipe.contracts.messages import Codec
 
 
@@ -105,6 +106,19 @@ def monitoring(where: Endpoints, env: str | None) -> Monitoring:
         jobs=RayJobs(where.dashboard_url, where.ray_token, env),
         now=now,
     )
+
+
+def upkeep(where: Endpoints) -> Upkeep:
+    """Return what keeps the lake in order, which needs no Ray cluster."""
+    from raypipe.adapters.lake.store import Store
+    from raypipe.adapters.upkeep import Upkeep, Versions
+
+    def registry() -> Versions:
+        from raypipe.adapters.registry_mlflow import MlflowRegistry
+
+        return MlflowRegistry(where.mlflow_uri)
+
+    return Upkeep(Store(where.store), registry, now)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from datetime import date
 import polars as pl
 import pyarrow as pa
 
-from raypipe.adapters.lake.catalog import KEY_SAMPLES, events_table, key_samples_table
+from raypipe.adapters.lake.catalog import KEY_SAMPLES, SAMPLE_APP, events_table, key_samples_table
 from raypipe.adapters.lake.files import WrittenFile
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.ray_map import map_tasks
@@ -24,7 +24,6 @@ from raypipe.contracts.late import Late, in_sample
 from raypipe.contracts.source import SourceSpec
 from raypipe.telemetry import event
 
-_SAMPLE = "sample"
 _MANY_FILES = 64  # a generation adds one; then they become one
 
 
@@ -107,8 +106,8 @@ def keep_sample(store: Store, source: str, stream: str, generation: int, sampled
     if table.generation(stream) < generation:
         table.commit(
             [sampled.file] if sampled.file else [],
-            app_id=_SAMPLE,
-            generation=table.generation(_SAMPLE) + 1,
+            app_id=SAMPLE_APP,
+            generation=table.generation(SAMPLE_APP) + 1,
             overwrite=sampled.whole,
             positions={stream: generation},
         )

@@ -65,5 +65,11 @@ def kept_staging(letters: LakeTable, stream: str, generation: int, schema: pa.Sc
     return kept
 
 
+def staged_files(letters: LakeTable, stream: str) -> tuple[WrittenFile, ...]:
+    """Return the event files that the last commit of a stream's dead letters names, under whatever contract."""
+    kept = (letters.metadata(stream) or {}).get(_KEY)
+    return () if kept is None else _ADAPTER.validate_python(kept).files
+
+
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{f.name} {f.type}" for f in schema)

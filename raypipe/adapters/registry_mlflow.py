@@ -199,6 +199,17 @@ class MlflowRegistry:
         chosen = found[int(number) if number is not None else max(found)]
         return ModelVersion(name, str(chosen.version), chosen.tags[BUNDLE]), Status(chosen.tags[VERDICT])
 
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Return every registered version of every model that has a bundle; one that was deleted is none."""
+        found: list[ModelVersion] = []
+        token = None
+        while token != "":
+            with self._translated():
+                page = self._client.search_model_versions(page_token=token)
+            found += [ModelVersion(v.name, str(v.version), v.tags[BUNDLE]) for v in page if BUNDLE in v.tags]
+            token = page.token or ""
+        return tuple(found)
+
     def findings(self, name: str, number: str) -> Sequence[Mapping[str, object]]:
         """Return the findings of a version's verdict, the worst first."""
         with self._translated():

@@ -20,7 +20,9 @@ from raypipe.adapters.lake.tables import LakeTable
 LARGE_BYTES = 32_000_000
 """A file of this size is left alone."""
 
-_FEWEST = 8
+FEWEST = 8
+"""Fewer files are not worth a commit."""
+
 _MOST_BYTES = 64_000_000  # read, written and held in memory at once, while messages wait
 _ALIKE_BYTES = 1_000_000  # below this, sizes do not matter
 
@@ -44,7 +46,7 @@ def plan(files: Sequence[DataFile]) -> list[list[DataFile]]:
                 break
             group.append(file)
             size += file.size_bytes
-        if len(group) >= _FEWEST:
+        if len(group) >= FEWEST:
             groups.append(group)
             left -= size
     return groups
@@ -94,12 +96,12 @@ class Merger:
         self._pool.shutdown()
 
     def _merge(self, groups: Sequence[Sequence[DataFile]]) -> Merge:
-        files = tuple(_merged(self._table, group) for group in groups)
+        files = tuple(compacted(self._table, group) for group in groups)
         return Merge(tuple(f for group in groups for f in group), files)
 
 
-def _merged(table: LakeTable, group: Sequence[DataFile]) -> WrittenFile:
-    """Return one new file with the rows of these files of one event date."""
-    partition = group[0].partition
+def compacted(table: LakeTable, group: Sequence[DataFile]) -> WrittenFile:
+    """Return one new file with the rows of these files, which are of one partition and all streamed or all not."""
+    first = group[0]
     rows = pa.concat_tables(table.store.read_parquet(f.uri) for f in group)
-    return table.write(rows, partition, streamed=True)
+    return table.write(rows, first.partition, streamed=first.streamed)

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stream": ("raypipe.cli.stream", "Read a source's messages while they arrive, exactly once."),
     "contract": ("raypipe.cli.contract", "Check, compare, export, import and describe contracts, without data."),
     "dlq": ("raypipe.cli.dlq", "List what was refused, check it again after a contract was mended, or drop it."),
+    "maintain": ("raypipe.cli.maintain", "Remove rows past their retention, merge small files, delete unneeded ones."),
     "release": ("raypipe.cli.release", "Start, watch, resume, abort or undo the release of a version."),
     "explain": ("raypipe.cli.explain", "Say why a prediction, a version or a rollout came out as it did."),
     "trace": ("raypipe.cli.explain", "Draw where it came from: decisions, run, data, contracts, code."),

@@ -95,7 +95,7 @@ def _summary(contract: Contract) -> str:
         "executed rules": ["type(*)", *refusing],
         "warnings": warning,
         "table rules": table,
-        "retention (recorded)": contract.retention,
+        "retention": [contract.retention.text] if contract.retention else [],
         "classification (recorded)": classes,
     }
     listed = "; ".join(f"{what}: {', '.join(parts)}" for what, parts in said.items() if parts)

@@ -1,4 +1,4 @@
-"""The `slaProperties` of a contract: how old the newest row may be, which is executed, and what is only recorded.
+"""The `slaProperties` of a contract: how old the newest row may be, and how long rows are kept. Others are recorded.
 
 Knows the standard's words for time. Does not know rows or clocks.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 from open_data_contract_standard.model import ServiceLevelAgreementProperty
@@ -16,6 +17,7 @@ from raypipe.contracts.comparison import Comparison, Operator
 from raypipe.contracts.contract import TIMESTAMP
 from raypipe.contracts.document import Place
 from raypipe.contracts.quality import severity_of
+from raypipe.contracts.retention import Retention
 from raypipe.contracts.table_rules import Age, TableRule, table_rule
 
 _UNITS = {
@@ -27,6 +29,7 @@ _UNITS = {
     timedelta(days=365): "y yr year years",
 }
 _LENGTHS = {word: length for length, words in _UNITS.items() for word in words.split()}
+_MONTHS = {"mo": 1, "month": 1, "months": 1, "y": 12, "yr": 12, "year": 12, "years": 12}
 _LATENCY, _RETENTION = ("latency", "ly", "freshness"), ("retention", "re")
 
 
@@ -81,10 +84,60 @@ def _latency(
         yield table_rule(Age(column, length), Comparison(Operator.AT_MOST, (most,)), str(sla.unit), severity)
 
 
-def retention(agreed: Sequence[ServiceLevelAgreementProperty]) -> tuple[str, ...]:
-    """Return what is said about how long rows are kept, in words; recorded only."""
-    return tuple(
-        " ".join(str(part) for part in (sla.value, sla.unit, sla.element and f"({sla.element})") if part is not None)
-        for sla in agreed
-        if (sla.property or "").lower() in _RETENTION
-    )
+def read_retention(
+    agreed: Sequence[ServiceLevelAgreementProperty], default: str, name: str, event_at: str, place: Place
+) -> Retention | None:
+    """Return how long rows are kept; None where nothing is said about it.
+
+    Parameters
+    ----------
+    agreed
+        The `slaProperties`.
+    default
+        The element of one that names none.
+    name
+        Of the schema object.
+    event_at
+        The column that says when an event happened, from which the time is counted.
+    place
+        Root of the contract.
+
+    Raises
+    ------
+    ContractError
+        When the value, the unit or the element cannot be executed, or it is said twice.
+    """
+    said = [(i, sla) for i, sla in enumerate(agreed) if (sla.property or "").lower() in _RETENTION]
+    if not said:
+        return None
+    if len(said) > 1:
+        raise place.at("slaProperties", said[1][0]).error("the retention is stated twice: leave one")
+    number, sla = said[0]
+    here = place.at("slaProperties", number)
+    element = (sla.element or default).strip()
+    if element not in (event_at, name, f"{name}.{event_at}"):
+        raise here.at("element").error(
+            f"the retention is counted from `{element}`, but rows are kept by when their events happened: "
+            f"write {name}.{event_at}"
+        )
+    return _kept(sla.value, sla.unit, here)
+
+
+def _kept(value: Any, unit: str | None, here: Place) -> Retention:
+    word = (unit or "").lower()
+    months, length = _MONTHS.get(word), _LENGTHS.get(word)
+    if months is None and length is None:
+        known = ", ".join([*(words.split()[0] for words in _UNITS.values()), "month"])
+        raise here.at("unit").error(f"the unit of the retention is {unit!r}: write one of {known}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise here.at("value").error(f"the retention is {value!r}: write a number above 0")
+    text = f"{value} {unit}"
+    if months is None:
+        assert length is not None
+        try:
+            return Retention(text, length=value * length)
+        except OverflowError:
+            raise here.at("value").error(f"the retention is {text}: nothing is that old; leave it out") from None
+    if not float(value * months).is_integer():
+        raise here.at("value").error(f"the retention is {text}, which is no whole number of months: write it in days")
+    return Retention(text, months=int(value * months))

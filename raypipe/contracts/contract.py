@@ -13,6 +13,7 @@ from datetime import date, datetime
 
 import pyarrow as pa
 
+from raypipe.contracts.retention import Retention
 from raypipe.contracts.table_rules import Severity, TableRule
 
 TIMESTAMP = pa.timestamp("us", "UTC")
@@ -190,7 +191,7 @@ class Contract:
     table_rules
         Rules on the accepted rows of a generation, all together.
     retention
-        How long rows are to be kept, in the contract's words; recorded for the reader, nothing depends on it.
+        How long rows are kept; None for ever. It lets no row in and keeps none out, so the digest does not have it.
     """
 
     name: str
@@ -201,7 +202,7 @@ class Contract:
     known_at: str | None = None
     expressions: tuple[Expression, ...] = ()
     table_rules: tuple[TableRule, ...] = ()
-    retention: tuple[str, ...] = ()
+    retention: Retention | None = None
 
     @property
     def schema(self) -> pa.Schema:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
 from pydantic import ValidationError
 
-from raypipe.contracts.agreements import read_latencies, retention
+from raypipe.contracts.agreements import read_latencies, read_retention
 from raypipe.contracts.contract import RESERVED, TIMESTAMP, Contract, Field
 from raypipe.contracts.document import Place, read_document
 from raypipe.contracts.properties import read_property
@@ -100,7 +100,8 @@ def _with_agreements(contract: Contract, model: OpenDataContractStandard, root: 
     agreed = model.slaProperties or []
     element = model.slaDefaultElement or contract.event_at
     latencies = read_latencies(agreed, element, contract.name, contract.schema, root)
-    return replace(contract, table_rules=named([*contract.table_rules, *latencies]), retention=retention(agreed))
+    retention = read_retention(agreed, element, contract.name, contract.event_at, root)
+    return replace(contract, table_rules=named([*contract.table_rules, *latencies]), retention=retention)
 
 
 def _key(properties: list[SchemaProperty], place: Place) -> tuple[str, ...]:

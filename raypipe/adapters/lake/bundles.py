@@ -6,7 +6,7 @@ import hashlib
 
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
-from raypipe.bundle import MANIFEST, Bundle, load_bundle, pack
+from raypipe.bundle import MANIFEST, Bundle, Lineage, load_bundle, load_lineage, pack
 
 
 class LakeBundles:
@@ -37,3 +37,13 @@ class LakeBundles:
             When a file is missing or is not what the digest promises.
         """
         return load_bundle(self._store.read, self.uri(digest), digest)
+
+    def lineage(self, digest: str) -> Lineage:
+        """Return what a bundle was made from, without its weights.
+
+        Raises
+        ------
+        BundleRefused
+            When its manifest is missing or is not what the digest promises.
+        """
+        return load_lineage(self._store.read, self.uri(digest), digest)

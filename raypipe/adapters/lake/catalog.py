@@ -122,6 +122,10 @@ def added_columns(store: Store, source: str) -> LakeTable:
     return LakeTable(store, f"events/{source}", pa.schema(_EVENT_COLUMNS), partition_by=("event_date",))
 
 
+SAMPLE_APP = "sample"
+"""Application id of every commit to a table of key samples: who writes them all again has to be the next."""
+
+
 def key_samples_table(store: Store, source: str) -> LakeTable:
     """Return the table of the event ids of a source that are in the sample."""
     return LakeTable(store, f"key_samples/{source}", KEY_SAMPLES)

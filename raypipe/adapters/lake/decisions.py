@@ -28,6 +28,11 @@ _COLUMNS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(_COLUMNS)
 
 
+def retention_of(source: str) -> str:
+    """Return the stream of decisions about a source's rows that are too old; also the application id of commits."""
+    return f"retention/{source}"
+
+
 class Decisions:
     """Streams of decisions in the lake."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def write(path: str, data: bytes | pa.Buffer) -> None:
     with partial.open("wb") as file:
         file.write(memoryview(data))
     partial.replace(target)
+
+
+def remove(paths: Sequence[str]) -> None:
+    """Delete the files; one that is gone already is no error."""
+    for path in paths:
+        Path(path).unlink(missing_ok=True)
 
 
 def listing(directory: str) -> list[StoredObject]:

@@ -18,9 +18,6 @@ STREAMED = "stream-"
 _SAMPLE = 4_096
 _FEW = 0.25
 
-STREAMED = "stream-"
-"""How the names of files begin that a stream wrote."""
-
 
 @dataclass(frozen=True, slots=True)
 class DataFile:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.catalog import predictions_table
-from raypipe.adapters.lake.decisions import Decisions
+from raypipe.adapters.lake.decisions import Decisions, retention_of
 from raypipe.adapters.lake.fates import REPLAY, stream_of
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import LakeTable
@@ -166,12 +166,17 @@ class Lineages:
         if source == snapshot.table or snapshot.version < 0:
             return
         ingest, letters, streamed = f"ingest/{source}", stream_of(source), f"stream/{source}"
+        expired = retention_of(source)
         table = LakeTable(self._store, snapshot.table, pa.schema([]))
-        numbers = table.standing((ingest, letters, streamed), snapshot.version).numbers
+        numbers = table.standing((ingest, letters, streamed, expired), snapshot.version).numbers
         told = [d for d in self._decisions.stream(ingest) if manifest_of(d) <= numbers[ingest]]
         made = 0
         for d in self._decisions.stream(letters):
             if d.what == REPLAY and made < (made := int(json.loads(d.evidence)["replay"])) <= numbers[letters]:
+                told.append(d)
+        for d in self._decisions.stream(expired):
+            evidence = json.loads(d.evidence)
+            if evidence["table"] == snapshot.table and evidence["commit"] <= numbers[expired]:
                 told.append(d)
         for d in sorted(told, key=lambda d: d.at):
             yield f"{d.stream.partition('/')[0]} {d.generation} at {d.at:%Y-%m-%d %H:%M:%S}Z: {d.what}, {d.why}"

@@ -35,6 +35,7 @@ _DENIED = {
 }
 _MISSING = {"NoSuchKey", "404"}
 _CHANGED = {"PreconditionFailed", "412"}
+_MOST_DELETED = 1000  # S3 takes no more in one request
 
 
 def split_s3(uri: str) -> tuple[str, str]:
@@ -198,14 +199,32 @@ class Store:
             return False
         return True
 
-    def listing(self, uri: str) -> list[StoredObject]:
+    def remove(self, uris: Sequence[str]) -> None:
+        """Delete these objects; one that is gone already is no error."""
+        on_s3 = [split_s3(uri) for uri in uris if uri.startswith("s3://")]
+        for bucket in sorted({bucket for bucket, _ in on_s3}):
+            keys = [{"Key": key} for of, key in on_s3 if of == bucket]
+            for start in range(0, len(keys), _MOST_DELETED):
+                with self._translated(f"s3://{bucket}"):
+                    part = {"Objects": keys[start : start + _MOST_DELETED], "Quiet": True}
+                    refused = self._s3.delete_objects(Bucket=bucket, Delete=part).get("Errors", [])
+                if refused:
+                    raise AccessDenied(
+                        f"the object store at {self.address.endpoint or 'AWS'} does not delete "
+                        f"s3://{bucket}/{refused[0]['Key']} ({refused[0].get('Message')}): these keys may not delete",
+                        system="s3",
+                        address=self.address.endpoint or "AWS",
+                    )
+        directory.remove([uri for uri in uris if not uri.startswith("s3://")])
+
+    def listing(self, uri: str, *, private: bool = False) -> list[StoredObject]:
         """Return the objects below a prefix or directory, in byte order of their URIs.
 
-        Names that begin with a dot or an underscore are private to their writers and left out.
+        Names that begin with a dot or an underscore are private to their writers and left out, unless `private`.
         """
         found = self._list_s3(uri) if uri.startswith("s3://") else directory.listing(uri)
-        public = [o for o in found if not o.uri.rsplit("/", 1)[-1].startswith((".", "_"))]
-        return sorted(public, key=lambda o: o.uri.encode())
+        shown = [o for o in found if private or not o.uri.rsplit("/", 1)[-1].startswith((".", "_"))]
+        return sorted(shown, key=lambda o: o.uri.encode())
 
     def _list_s3(self, uri: str) -> list[StoredObject]:
         bucket, prefix = split_s3(uri)

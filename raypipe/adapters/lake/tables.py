@@ -32,6 +32,7 @@ from raypipe.adapters.lake.actions import (
     unavailable,
 )
 from raypipe.adapters.lake.files import STREAMED, DataFile, WrittenFile, parquet_bytes
+from raypipe.adapters.lake.log import KEPT
 from raypipe.adapters.lake.store import Store
 from raypipe.boundary import boundary
 from raypipe.snapshot import Snapshot
@@ -254,6 +255,14 @@ class LakeTable:
         digest = hashlib.sha256(lines.encode()).hexdigest()
         return Snapshot(self.name, -1 if table is None else table.version(), digest, sum(f.rows for f in files))
 
+    def keep_log(self) -> None:
+        """Let no checkpoint delete what is known of earlier versions, also where another version made the table."""
+        table = self._open()
+        if table is None or KEPT.items() <= table.metadata().configuration.items():
+            return
+        with boundary(f"keep log {self.name}"), self._translated():
+            table.alter.set_table_properties(dict(KEPT))
+
     def kept_open(self) -> LakeTable:
         """Return this table, for one thread that asks often: what it knows of the log is kept and only added to."""
         self._keeps = True
@@ -280,6 +289,7 @@ class LakeTable:
                 schema=self.schema,
                 mode="ignore",
                 partition_by=self.partition_by,
+                configuration=KEPT,
                 storage_options=self.store.delta_options(),
             )
         with self._translated():
