@@ -19,6 +19,8 @@ EFFECTS = {
     "set_terminated",
     "_control.apply",
     "_store.write",
+    "_store.remove",
+    "set_table_properties",
 }
 # Ends a run as failed: no later run looks at it.
 EXEMPT = {("registry_mlflow.py", "fail")}

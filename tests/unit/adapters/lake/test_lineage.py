@@ -74,6 +74,21 @@ def test_replays_of_dead_letters_and_batches_of_a_stream_led_to_a_snapshot_too(l
     assert led_to(lineages, 5) == ["accept", "replay", "accept", "2 batches"]
 
 
+def test_rows_that_were_too_old_left_on_the_way_to_a_snapshot(lineages):
+    commit(lineages, "ingest/s", "retention/s", "retention/s")
+    gone = [
+        {"table": "dead_letters", "commit": 1},
+        {"table": "events/s", "commit": 1},
+        {"table": "events/s", "commit": 2},
+    ]
+    record(
+        lineages, [("ingest/s", "accept", {"manifest": 1}), *(("retention/s", "expire", evidence) for evidence in gone)]
+    )
+    assert led_to(lineages, 1) == ["accept"]
+    assert led_to(lineages, 2) == ["accept", "expire"]
+    assert led_to(lineages, 3) == ["accept", "expire", "expire"]
+
+
 @pytest.mark.parametrize("subject", ["nobody", "flights/3", "flights-7"])
 def test_what_nothing_is_called_is_said(lineages, subject):
     with pytest.raises(ConfigError, match=f"nothing is called '{subject}'"):
