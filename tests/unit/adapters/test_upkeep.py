@@ -12,10 +12,12 @@ import pyarrow as pa
 import pytest
 from upkeep_lake import KEEP, RIDES, START, Lake, day, ids
 
+from raypipe.adapters import upkeep_compact
 from raypipe.adapters.ingest_staged import as_metadata, kept_staging
 from raypipe.adapters.lake.catalog import KEY_SAMPLES, SAMPLE_APP, added_columns, key_samples_table
 from raypipe.adapters.lake.files import STREAMED
 from raypipe.adapters.lake.tables import LakeTable
+from raypipe.adapters.upkeep_retention import Retainer
 from raypipe.adapters.upkeep_vacuum import Vacuums
 from raypipe.contracts.gate import GateEvidence
 from raypipe.errors import RaypipeError
@@ -162,6 +164,19 @@ def test_a_file_that_left_lately_stays_however_long_ago_it_was_written(lake):
     assert len(ids(lake.events, version=8)) == 8
 
 
+def test_a_file_that_was_written_before_a_kept_version_and_committed_after_it_is_needed(lake):
+    lake.add()
+    late = lake.events.write(lake.event_rows(1, day(60)), (("event_date", "2020-02-29"),))
+    lake.pass_days(6)
+    lake.events.commit([late], app_id="late", generation=1, turn=lake.events.turn())
+    with_it = lake.events.standing().version
+    lake.pass_days(4)
+    lake.events.commit([], app_id="other", generation=1, removed=lake.events.files(), turn=lake.events.turn())
+    lake.pass_days(23)
+    lake.upkeep()
+    assert ids(lake.events, with_it) == ["r0", "r1"]
+
+
 def test_what_a_killed_run_left_is_deleted_when_no_run_can_still_commit_it(lake):
     lake.add()
     orphan = lake.events.write(lake.event_rows(1, day(60)), (("event_date", "2020-02-29"),))
@@ -295,26 +310,35 @@ def test_old_rows_that_a_writer_brings_meanwhile_leave_too_and_none_is_lost(lake
     assert [json.loads(d.evidence)["rows"] for d in lake.decisions("retention/rides")] == [5]
 
 
-def test_a_compaction_goes_on_beside_writers_that_add_and_take_away(lake, between):
-    for _ in range(10):
-        lake.add()
+def test_a_compaction_that_others_overtook_leaves_alone_what_is_not_there_any_more(lake):
+    for _ in range(9):
+        lake.add(1, day(59))
+        lake.add(1, day(60))
+    planned = upkeep_compact.plan(lake.events)
+    gone = [f for f in lake.events.files() if f.partition == (("event_date", str(day(59))),)][:1]
+    lake.events.commit([], app_id="other", generation=1, removed=gone, turn=lake.events.turn())
+    lake.add(1, day(60))
+    left = ids(lake.events)
+    done = upkeep_compact.apply(lake.events, planned)
+    assert [[f.partition for f in g] for g in done.groups] == [[(("event_date", str(day(60))),)] * 9]
+    assert ids(lake.events) == left
+    assert upkeep_compact.apply(lake.events, planned).groups == (), "its files are gone"
+    assert ids(lake.events) == left
 
-    def other():
-        lake.add()
-        files = lake.events.files()[:1]
-        lake.events.commit([], app_id="other", generation=1, removed=files, turn=lake.events.turn())
 
-    waiting = between("compact/rides", other)
-    rows = set(ids(lake.events))
-    done = lake.upkeep()
-    assert waiting == []
-    left = set(ids(lake.events))
-    assert left < rows | {"r10"}
-    assert len(left) == 10
-    # Of its one group a file is gone, so it is for the next upkeep.
-    assert steps(done, "kept") == [("events/rides", None, 10)]
-    assert steps(lake.upkeep(), "compaction") == [("events/rides", 10, 10)]
-    assert set(ids(lake.events)) == left
+def test_old_rows_are_looked_for_again_where_others_overtook_the_plan(lake):
+    for n in range(2):
+        lake.add(2, date(2019, 12, 1 + n))
+    retainer = Retainer(lake.store, "rides", RIDES, lambda: lake.now, "ann")
+    (planned,) = retainer.plan()
+    old = lake.events.files()[0]
+    rows = lake.store.read_parquet(old.uri).slice(0, 1)
+    less = [lake.events.write(rows, old.partition)]
+    lake.events.commit(less, app_id="other", generation=1, removed=[old], turn=lake.events.turn())
+    done = retainer.apply(planned, RIDES.retention)
+    assert (done.rows, len(done.files)) == (3, 2)
+    assert ids(lake.events) == []
+    assert [json.loads(d.evidence)["rows"] for d in lake.decisions("retention/rides")] == [3]
 
 
 def test_letters_that_are_written_during_a_compaction_are_there_afterwards(lake, between):
