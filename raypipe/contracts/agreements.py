@@ -19,6 +19,7 @@ from raypipe.contracts.document import Place
 from raypipe.contracts.quality import severity_of
 from raypipe.contracts.retention import Retention
 from raypipe.contracts.table_rules import Age, TableRule, table_rule
+from raypipe.contracts.vocabulary import LATENCY, RETENTION
 
 _UNITS = {
     timedelta(seconds=1): "s sec second seconds",
@@ -30,7 +31,6 @@ _UNITS = {
 }
 _LENGTHS = {word: length for length, words in _UNITS.items() for word in words.split()}
 _MONTHS = {"mo": 1, "month": 1, "months": 1, "y": 12, "yr": 12, "year": 12, "years": 12}
-_LATENCY, _RETENTION = ("latency", "ly", "freshness"), ("retention", "re")
 
 
 def read_latencies(
@@ -58,7 +58,7 @@ def read_latencies(
     """
     found: list[TableRule] = []
     for i, sla in enumerate(agreed):
-        if (sla.property or "").lower() in _LATENCY:
+        if (sla.property or "").lower() in LATENCY:
             here = place.at("slaProperties", i)
             found += _latency(sla, [e.strip() for e in (sla.element or default).split(",")], name, columns, here)
     return tuple(found)
@@ -107,7 +107,7 @@ def read_retention(
     ContractError
         When the value, the unit or the element cannot be executed, or it is said twice.
     """
-    said = [(i, sla) for i, sla in enumerate(agreed) if (sla.property or "").lower() in _RETENTION]
+    said = [(i, sla) for i, sla in enumerate(agreed) if (sla.property or "").lower() in RETENTION]
     if not said:
         return None
     if len(said) > 1:

@@ -86,6 +86,10 @@ OPTIONS = {
 """Logical type -> keys of its `logicalTypeOptions`. Other logical types are refused."""
 
 
+LATENCY, RETENTION = ("latency", "ly", "freshness"), ("retention", "re")
+"""What the `property` of an agreement that is executed may be, in lower case; other agreements are recorded."""
+
+
 def check_keys(root: Place) -> None:
     """Return when every key of the document is executed or recorded.
 

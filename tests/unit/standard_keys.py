@@ -7,7 +7,7 @@ import json
 from functools import reduce
 from importlib.resources import files
 
-from raypipe.contracts.vocabulary import LEVELS, OPTIONS
+from raypipe.contracts.vocabulary import LATENCY, LEVELS, OPTIONS, RETENTION
 
 STANDARD = json.loads((files("open_data_contract_standard") / "schema.json").read_text())
 DEFINED = STANDARD["$defs"]
@@ -85,10 +85,19 @@ def page():
     table = ["| level | executed | recorded | refused |", "|---|---|---|---|", *map(of_level, LEVELS)]
     options = ["| options of | executed | refused |", "|---|---|---|"]
     options += [f"| {logical} | {listed(k.executed)} | {listed(k.refused)} |" for logical, k in OPTIONS.items()]
+    agreed = [
+        "| `slaProperties` whose `property` is | |",
+        "|---|---|",
+        f"| {listed(LATENCY)} | executed when objects are ingested |",
+    ]
+    agreed += [
+        f"| {listed(RETENTION)} | executed by [`raypipe maintain`](upkeep.md#retention) |",
+        "| another | recorded |",
+    ]
     more = ["| below a recorded key | all recorded |", "|---|---|"]
     more += [f"| `{path}` | {listed(found)} |" for path, found in recorded()]
     types = "Other logical types (`time`, `object`, `array`, `map`, `vector`) are refused, with all of their options."
-    return HEAD + "\n".join([*table, "", *options, "", types, "", *more, ""])
+    return HEAD + "\n".join([*table, "", *options, "", types, "", *agreed, "", *more, ""])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Dead letters of the lake with what became of each: open, replayed or dropped.
 
-The table `dead_letters` only grows, so a letter's fate is a row of `letter_fates`, and the last one of a letter counts.
+A letter is never changed, so its fate is a row of `letter_fates`, and the last one of a letter counts.
 Reads payloads only where they are asked for. Does not know contracts.
 """
 
