@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+import pyarrow as pa
+
 from raypipe.adapters import upkeep_compact
 from raypipe.adapters.lake.bundles import LakeBundles
 from raypipe.adapters.lake.catalog import (
@@ -106,6 +108,9 @@ class Upkeep:
         RaypipeError
             When it is not known what a registered model was made from: nothing is vacuumed.
         """
+        if not dry_run:
+            for name in self._names(pipeline):
+                LakeTable(self._store, name, pa.schema([])).keep_log()
         for source in pipeline.spec.sources:
             yield from self._retain(pipeline, source, who, dry_run)
         for table in self._grown(pipeline):
@@ -124,8 +129,6 @@ class Upkeep:
                 yield _expired(done, contract.retention.text)
 
     def _compact(self, table: LakeTable, dry_run: bool) -> Iterator[Upkept]:
-        if not dry_run:
-            table.keep_log()
         planned = upkeep_compact.plan(table)
         if not planned.groups:
             return

@@ -260,7 +260,8 @@ class LakeTable:
         table = self._open()
         if table is None or KEPT.items() <= table.metadata().configuration.items():
             return
-        with boundary(f"keep log {self.name}"), self._translated():
+        # Where another writer comes between, the next upkeep sets it.
+        with boundary(f"keep log {self.name}"), self._translated(), contextlib.suppress(CommitFailedError):
             table.alter.set_table_properties(dict(KEPT))
 
     def kept_open(self) -> LakeTable:

@@ -283,6 +283,28 @@ def test_a_table_that_an_older_version_made_keeps_its_log_from_now_on(lake, monk
     assert ids(lake.events) == ["r0", "r1"]
 
 
+@pytest.mark.parametrize("kept_open", [False, True])
+def test_a_commit_that_the_log_is_kept_in_the_midst_of_is_made(lake, monkeypatch, kept_open):
+    monkeypatch.setattr("raypipe.adapters.lake.tables.KEPT", {})
+    lake.add()
+    monkeypatch.undo()
+    table, refuse, waiting = lake.events, LakeTable._refuse_moved, [True]
+    if kept_open:
+        table.kept_open().files()
+
+    def meanwhile(self, *arguments):
+        refuse(self, *arguments)
+        if waiting:
+            waiting.pop()
+            LakeTable(lake.store, "events/rides", pa.schema([])).keep_log()
+
+    monkeypatch.setattr(LakeTable, "_refuse_moved", meanwhile)
+    lake.add()
+    assert waiting == []
+    assert ids(lake.events) == ["r0", "r1"]
+    assert lake.events._open().metadata().configuration == {"delta.enableExpiredLogCleanup": "false"}
+
+
 @pytest.fixture
 def between(monkeypatch):
     """Let something happen once, just before a commit under an application id."""
