@@ -132,7 +132,7 @@ class Watched:
         assert len(newest) == len(set(newest))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(OPERATIONS, min_size=3, max_size=12))
 def test_no_reader_of_a_version_that_is_kept_loses_a_row(operations):
     with tempfile.TemporaryDirectory() as root:
@@ -145,7 +145,7 @@ def test_no_reader_of_a_version_that_is_kept_loses_a_row(operations):
         watched.check()
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(OPERATIONS, min_size=3, max_size=10))
 def test_in_the_end_only_what_is_needed_is_left(operations):
     with tempfile.TemporaryDirectory() as root:
