@@ -5,11 +5,11 @@ Knows keys and files; does not know what was staged together, nor who commits. R
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ import pyarrow as pa
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
-from raypipe.adapters.ray_map import Kept, keep
 from raypipe.contracts.contract import Contract
 
 # Keys that are compared at once: few enough for several workers, at most so many that they fit into one.
@@ -38,11 +37,21 @@ _KNOWN = _PLACED | {"file": pl.Int64, "row": pl.Int64}
 _Hashes = npt.NDArray[np.uint64]
 
 
+class Kept(Protocol):
+    """Hashes that stay where they were made until a task takes them."""
+
+    def take(self) -> list[_Hashes] | None:
+        """Return them; None when they are gone with the process that made them."""
+
+
+Keep = Callable[[list[_Hashes]], Kept]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Keys:
-    """Hashes of the event ids of one file, in its order: those at `place` of what a worker keeps."""
+    """Hashes of the event ids of one file, in its order: those at `place` of what is kept."""
 
-    held: Kept[list[_Hashes]]
+    held: Kept
     place: int
 
 
@@ -63,11 +72,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ReadKeys:
-    """Files whose keys are to be read once, for several tasks."""
+    """Files whose keys are to be read once, for several tasks, and who keeps them."""
 
     store: Store
     source: str
     uris: tuple[str, ...]
+    keep: Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,9 @@ def _buckets(rows: int) -> int:
     return max(-(-rows // most), min(_BUCKETS, -(-rows // few)))
 
 
-def reads(store: Store, source: str, found: Sequence[Comparison], keys: Mapping[str, Keys]) -> list[ReadKeys]:
+def reads(
+    store: Store, source: str, found: Sequence[Comparison], keys: Mapping[str, Keys], keep: Keep
+) -> list[ReadKeys]:
     """Return the tasks that read the keys which several buckets need and nobody has."""
     files = {f.uri: f for c in found if c.buckets > 1 for f in c.files if f.uri not in keys}
     groups: list[list[str]] = []
@@ -142,16 +154,17 @@ def reads(store: Store, source: str, found: Sequence[Comparison], keys: Mapping[
             rows = 0
         groups[-1].append(file.uri)
         rows += file.rows
-    return [ReadKeys(store, source, tuple(uris)) for uris in groups]
+    return [ReadKeys(store, source, tuple(uris), keep) for uris in groups]
 
 
 def read_keys(task: ReadKeys) -> tuple[str, dict[str, Keys]]:
     """Return the source, and the keys of each file."""
-    return task.source, kept_keys(task.uris, [id_hashes(_ids(task.store, uri)) for uri in task.uris])
+    hashes = [id_hashes(_ids(task.store, uri)) for uri in task.uris]
+    return task.source, kept_keys(task.uris, hashes, task.keep)
 
 
-def kept_keys(uris: Sequence[str], hashes: list[_Hashes]) -> dict[str, Keys]:
-    """Return the keys of files, whose hashes stay with the worker."""
+def kept_keys(uris: Sequence[str], hashes: list[_Hashes], keep: Keep) -> dict[str, Keys]:
+    """Return the keys of files, whose hashes are kept together."""
     held = keep(hashes)
     return {uri: Keys(held, place) for place, uri in enumerate(uris)}
 

@@ -30,7 +30,7 @@ from raypipe.adapters.ingest_unique import Merged, merge_with_table
 from raypipe.adapters.lake.catalog import dead_letters_table, event_schema, events_table
 from raypipe.adapters.lake.store import Store
 from raypipe.adapters.lake.tables import TURN
-from raypipe.adapters.ray_map import map_tasks
+from raypipe.adapters.ray_map import keep, map_tasks
 from raypipe.config import Pipeline
 from raypipe.contracts import halt
 from raypipe.contracts.backfill import Backfill
@@ -132,7 +132,7 @@ class RayIngestor:
 
     def _stagings(self, work: Work) -> list[Stage]:
         sampled = is_sampled(work.spec, work.contract)
-        return stagings(self._store, work.name, work.contract, work.manifest, sampled=sampled)
+        return stagings(self._store, work.name, work.contract, work.manifest, keep=keep, sampled=sampled)
 
     def _conclude(self, work: Work) -> Ingested:
         table = events_table(self._store, work.name, work.contract)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.adapters.ingest_keys import Keys, first_of_each, id_hashes, kept_keys
+from raypipe.adapters.ingest_keys import Keep, Keys, first_of_each, id_hashes, kept_keys
 from raypipe.adapters.ingest_late import sample
 from raypipe.adapters.ingest_split import Arrival, Split, numbered, split, unreadable
 from raypipe.adapters.lake.catalog import dead_letters_table, events_table
@@ -37,12 +37,13 @@ _TASKS = 64
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Objects to read, check and split; `sampled` when ids of their events are to be sampled."""
+    """Objects to read, check and split; `sampled` when ids of their events are to be sampled, `keep` keeps keys."""
 
     store: Store
     source: str
     contract: Contract
     entries: tuple[ManifestEntry, ...]
+    keep: Keep
     sampled: bool = False
 
 
@@ -61,7 +62,13 @@ class Staged:
 
 
 def stagings(
-    store: Store, source: str, contract: Contract, manifest: Sequence[ManifestEntry], *, sampled: bool = False
+    store: Store,
+    source: str,
+    contract: Contract,
+    manifest: Sequence[ManifestEntry],
+    *,
+    keep: Keep,
+    sampled: bool = False,
 ) -> list[Stage]:
     """Return the tasks that together stage a manifest: runs of neighbouring objects, each about one task's worth."""
     least, most = _BIN_BYTES
@@ -74,7 +81,7 @@ def stagings(
             size = 0
         bins[-1].append(entry)
         size += entry.size_bytes
-    return [Stage(store, source, contract, tuple(entries), sampled) for entries in bins]
+    return [Stage(store, source, contract, tuple(entries), keep, sampled) for entries in bins]
 
 
 def stage(task: Stage) -> Staged:
@@ -96,7 +103,7 @@ def stage(task: Stage) -> Staged:
         evidence=evidence.without_duplicates(rows.num_rows - sum(f.rows for f in accepted)),
         profile=GenerationProfile.of(rows, task.contract, hashes, LetterSample.of(letters)),
         sample=sample(rows) if task.sampled else None,
-        keys=kept_keys([f"{root}/{f.path}" for f in accepted], [kept for _, kept in written]),
+        keys=kept_keys([f"{root}/{f.path}" for f in accepted], [kept for _, kept in written], task.keep),
     )
 
 

@@ -27,7 +27,7 @@ from raypipe.adapters.ingest_keys import (
 from raypipe.adapters.lake.catalog import events_table
 from raypipe.adapters.lake.files import DataFile, WrittenFile
 from raypipe.adapters.lake.store import Store
-from raypipe.adapters.ray_map import map_tasks
+from raypipe.adapters.ray_map import keep, map_tasks
 from raypipe.contracts.backfill import Days
 from raypipe.contracts.contract import Contract
 
@@ -130,7 +130,7 @@ def merge_with_table(store: Store, works: Sequence[Merged]) -> None:
         work._compared |= present.keys()
         there[work.source] = {f.uri: f for f in (*staged, *new)}
     by_name = {w.source: w for w in works}
-    missing = [task for name, groups in found.items() for task in reads(store, name, groups, by_name[name].keys)]
+    missing = [task for name, groups in found.items() for task in reads(store, name, groups, by_name[name].keys, keep)]
     for source, keys in map_tasks(read_keys, missing):
         by_name[source].keys.update(keys)
     tasks = []

@@ -82,7 +82,7 @@ def test_what_is_left_is_each_event_once_and_streamed_ones_give_way(
         patch.setattr(ingest_keys, "_READ_ROWS", limit)
         found = comparisons(contract, new, [*streamed, *there])
         keys = {}
-        for read in reads(store, "rides", found, {}):
+        for read in reads(store, "rides", found, {}, Kept):
             keys |= read_keys(read)[1]
         if gone:  # with the worker that read them
             keys = {uri: Keys(Kept(None), k.place) for uri, k in keys.items()}
