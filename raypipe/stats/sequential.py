@@ -1,6 +1,7 @@
-"""Confidence sequences: intervals that hold at every look at once, however often and whenever one looks.
+"""Empirical Bernstein confidence sequences: intervals that hold at every look at once, from two sums.
 
-Knows sums of bounded observations; does not know what was observed.
+They are what `stats.betting`, which decides, is measured against. Knows sums of bounded observations; does not know
+what was observed.
 
 For observations X in an interval of length 1, predictions of them made before each (here: the mean so far), and any
 0 < λ < 1, the process exp(λ Σ(X - E[X | past]) - ψ(λ) V) with V = Σ(X - prediction)² and ψ(λ) = -log(1 - λ) - λ is a
@@ -29,6 +30,8 @@ _WEIGHTS = 1.0 / (np.arange(28) + 6.0) ** 1.4
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _PSI = -np.log1p(-_LAMBDAS) - _LAMBDAS
 _LOG_WEIGHTS = np.log(_WEIGHTS)
+# Of the stitched boundary; the last is Riemann's zeta at s.
+_ETA, _S, _ZETA_S = 2.0, 1.4, 3.105547
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,39 @@ def boundary(variation: float, alpha: float) -> float:
         else:
             high = middle
     return high
+
+
+def stitched_boundary(variation: float, alpha: float, *, scale: float = 1.0, start: float = 1.0) -> float:
+    """Return the polynomial stitched boundary: closed, and within a constant of the law of the iterated logarithm.
+
+    u(v) = sqrt(k₁² v l(v) + k₂² c² l(v)²) + k₂ c l(v) with l(v) = s log log(η v / m) + log(ζ(s) / (α log(η)^s)),
+    k₁ = (η^¼ + η^-¼) / √2, k₂ = (√η + 1) / 2, η = 2 and s = 1.4: Howard, Ramdas, McAuliffe and Sekhon 2021, theorem 1
+    and equation (10).
+
+    Parameters
+    ----------
+    variation
+        V of a sub-gamma process; below `start` the boundary is flat.
+    alpha
+        Probability of an error on one side, 0..1.
+    scale
+        c: 1 for observations in an interval of length 1, 0 for a Brownian motion.
+    start
+        m: from which V on it is tight.
+
+    Examples
+    --------
+    The paper's example for c = 0, 1.7 sqrt(v (log log(2 v) + 0.72 log(5.2 / α))):
+
+    >>> v = 1e4
+    >>> paper = 1.7 * math.sqrt(v * (math.log(math.log(2 * v)) + 0.72 * math.log(5.2 / 0.025)))
+    >>> abs(stitched_boundary(v, 0.025, scale=0.0) / paper - 1) < 0.01
+    True
+    """
+    v = max(variation, start)
+    spent = _S * math.log(math.log(_ETA * v / start)) + math.log(_ZETA_S / alpha) - _S * math.log(math.log(_ETA))
+    k1, k2 = (math.pow(_ETA, 0.25) + math.pow(_ETA, -0.25)) / math.sqrt(2), (math.sqrt(_ETA) + 1) / 2
+    return math.sqrt(k1**2 * v * spent + (k2 * scale * spent) ** 2) + k2 * scale * spent
 
 
 def interval(*, total: float, variation: float, weight: float, alpha_lower: float, alpha_upper: float) -> Interval:
