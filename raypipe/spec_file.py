@@ -112,7 +112,8 @@ def _sentence(model: type[BaseModel], error: ValidationError, file: Path, lines:
             context = found.get("ctx", {})
             tag, expected = context.get("tag"), context.get("expected_tags", "")
             valid = [t.strip(" '") for t in str(expected).split(",")]
-            text = f"`{name}.kind` is {tag!r}{nearest(str(tag), valid)}" if tag else f"`{name}` needs a `kind`"
+            kind = str(context.get("discriminator", "kind")).strip("'")
+            text = f"`{name}.{kind}` is {tag!r}{nearest(str(tag), valid)}" if tag else f"`{name}` needs a `{kind}`"
         case _:
             message = str(found["msg"]).removeprefix("Value error, ")
             text = f"`{name}`: {message}" if path else message

@@ -85,9 +85,7 @@ def decide(state: Release, observed: Observed, now: datetime) -> Step | None:
         case Phase.PREPARING:
             return _candidate_refused(state, observed) or _harm(state, observed) or _after_loading(state, observed, now)
         case Phase.ADOPTING:
-            if 0 < observed.expected <= observed.serving:
-                return _step(state, "succeed", f"the candidate answers in {of_replicas(observed.serving, observed)}")
-            return _late(state, f"the candidate answers in {of_replicas(observed.serving, observed)}", now)
+            return _after_adoption(state, observed, now)
         case Phase.SUCCEEDED | Phase.ABORTED | Phase.UNDONE:
             return None
         case _:
@@ -161,6 +159,18 @@ def _after_loading(state: Release, observed: Observed, now: datetime) -> Step | 
     return _late(state, loading(state, observed), now)
 
 
+def _after_adoption(state: Release, observed: Observed, now: datetime) -> Step | None:
+    awaited = [f for g, f in judgements(state) if g.needed_for == "success" and not g.dry_run]
+    said = "; ".join(
+        [f"the candidate answers in {of_replicas(observed.serving, observed)}", *(f.message for f in awaited)]
+    )
+    # Only a challenger was judged: a first champion, or one that took over at once, has nothing to be compared with.
+    safe = state.strategy != "canary" or all(f.status is Status.SAFE for f in awaited)
+    if 0 < observed.expected <= observed.serving and safe:
+        return _step(state, "succeed", said)
+    return _late(state, said, now)
+
+
 def _harm(state: Release, observed: Observed) -> Step | None:
     for guardrail, finding in judgements(state):
         if finding.status is Status.HARMFUL and not guardrail.dry_run:
@@ -179,7 +189,7 @@ def _harm(state: Release, observed: Observed) -> Step | None:
 
 
 def _after_step(state: Release, observed: Observed, now: datetime) -> Step | None:
-    deciding = [f for g, f in judgements(state) if not g.dry_run]
+    deciding = [f for g, f in judgements(state) if g.needed_for == "step" and not g.dry_run]
     said = "; ".join(f.message for f in deciding)
     reached, counted = minimum(state)
     ready = challenger_ready(observed)

@@ -12,6 +12,8 @@ from functools import reduce
 from typing import Any
 
 from raypipe.rollout.analysis import ErrorEvidence
+from raypipe.rollout.measures import Measures
+from raypipe.rollout.measures_json import measures_from_json, measures_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class StepEvidence:
     asked, copied
         Requests that were assigned to the challenger, and copies that it was sent: also those of units that were
         counted before, which say nothing new about errors and much about load.
+    measures
+        What it tells about the guardrails beyond errors.
     """
 
     errors: ErrorEvidence = field(default_factory=ErrorEvidence)
@@ -39,12 +43,13 @@ class StepEvidence:
     circuit_open_s: float = 0.0
     asked: int = 0
     copied: int = 0
+    measures: Measures = field(default_factory=Measures)
 
     @property
     def observations(self) -> int:
         """Everything counted; never falls while the process lives."""
         units = self.errors.challenger_requests + self.errors.champion_requests + self.errors.pairs
-        return units + self.asked + self.copied
+        return units + self.asked + self.copied + self.measures.observations
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,18 @@ class Evidence:
                 merged[key] = part
         return Evidence(merged)
 
-    def errors(self, since: int = 0) -> ErrorEvidence:
-        """Return the errors of all replicas in generation `since` and later."""
-        counted = (part.errors for (generation, _), part in self.parts.items() if generation >= since)
-        return reduce(ErrorEvidence.merge, counted, ErrorEvidence())
+    def errors(self, since: int = 0) -> tuple[ErrorEvidence, ...]:
+        """Return the errors of all replicas in generation `since` and later, by share, the least first."""
+        by_share: dict[float, ErrorEvidence] = {}
+        for (generation, _), part in self.parts.items():
+            if generation >= since:
+                share = part.errors.share
+                by_share[share] = by_share.get(share, ErrorEvidence()).merge(part.errors)
+        return tuple(by_share[share] for share in sorted(by_share))
+
+    def measures(self) -> Measures:
+        """Return what all replicas tell of the guardrails beyond errors."""
+        return reduce(Measures.merge, (part.measures for part in self.parts.values()), Measures())
 
     def load(self, since: int) -> tuple[int, int]:
         """Return requests assigned to the challenger, and copies sent to it, in generation `since` and later."""
@@ -84,8 +97,8 @@ class Evidence:
     def to_json(self) -> list[dict[str, object]]:
         """Return plain values that `from_json` reads back."""
         return [
-            {"generation": generation, "replica": replica, **asdict(part)}
-            for (generation, replica), part in sorted(self.parts.items())
+            {"generation": generation, "replica": replica, **_part_to_json(part)}
+            for (generation, replica), part in sorted(self.parts.items(), key=lambda item: item[0])
         ]
 
     @staticmethod
@@ -94,6 +107,11 @@ class Evidence:
         found = {}
         for part in parts:
             key = int(part["generation"]), str(part["replica"])
-            kept = {k: v for k, v in part.items() if k not in ("generation", "replica", "errors")}
-            found[key] = StepEvidence(errors=ErrorEvidence(**part["errors"]), **kept)
+            kept = {k: v for k, v in part.items() if k not in ("generation", "replica", "errors", "measures")}
+            errors, measures = ErrorEvidence(**part["errors"]), measures_from_json(part.get("measures", {}))
+            found[key] = StepEvidence(errors=errors, measures=measures, **kept)
         return Evidence(found)
+
+
+def _part_to_json(part: StepEvidence) -> dict[str, object]:
+    return {**asdict(part), "measures": measures_to_json(part.measures)}

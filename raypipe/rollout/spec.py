@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from raypipe.rollout.guardrails import ErrorRate, Guardrail, Outcome, key_of, needs_pairs
 from raypipe.spec import Duration, Spec
 
 _HOUR = timedelta(hours=1)
@@ -84,17 +85,6 @@ class Unit(Spec):
         return self
 
 
-class Guardrail(Spec):
-    """Something that must not get worse."""
-
-    metric: Literal["error_rate"]
-    """`error_rate`: the share of requests whose assigned arm failed, challenger minus champion."""
-    margin: float = Field(default=0.01, gt=0, lt=1)
-    """Difference of the arms, 0..1, beyond which the challenger is harmful and below which it is safe."""
-    dry_run: bool = False
-    """Record the judgement and never decide on it."""
-
-
 class ChallengerSpec(Spec):
     """Where the challenger runs: an application of its own."""
 
@@ -122,9 +112,10 @@ class ReleaseSpec(Spec):
     """What a candidate goes through when there is a champion; with `adopt` alone it takes over at once (blue-green)."""
     unit: Unit = Unit()
     """What is kept on one arm; without it, and for requests that lack it, each request by itself."""
-    guardrails: tuple[Guardrail, ...] = (Guardrail(metric="error_rate"),)
+    guardrails: tuple[Guardrail, ...] = (ErrorRate(),)
+    """What must not get worse; each at most once."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Probability of a false abort over the whole rollout, however often one looks."""
+    """Probability of a false abort over the whole rollout, however often one looks; shared by the guardrails."""
     beta: float = Field(default=0.05, gt=0, lt=1)
     """Probability of calling a harm beyond the margin safe."""
     on_deadline: Literal["abort", "pause", "advance_if_not_harmful"] = "abort"
@@ -144,9 +135,39 @@ class ReleaseSpec(Spec):
             raise ValueError("`steps` pauses twice in a row: keep one {pause: {}}, a person resumes it once")
         if self.side_effects and any(s.shadow for s in self.steps):
             raise ValueError("`side_effects: true` forbids shadow steps, which would repeat the effects: remove them")
-        if any(s.shadow or s.weight for s in self.steps) and all(g.dry_run for g in self.guardrails):
-            raise ValueError("nothing judges the challenger: let a guardrail decide (without `dry_run: true`)")
+        deciding = [g for g in self.guardrails if g.needed_for == "step" and not g.dry_run]
+        if any(s.shadow or s.weight for s in self.steps) and not deciding:
+            raise ValueError(
+                "nothing judges the challenger in its steps: let a guardrail decide (without `dry_run: true`, and with "
+                "`needed_for: step`)"
+            )
+        self._check_guardrails()
         return self
+
+    def _check_guardrails(self) -> None:
+        keys = [key_of(g) for g in self.guardrails]
+        if twice := sorted({k for k in keys if keys.count(k) > 1}):
+            raise ValueError(f"`guardrails` has {twice[0]} twice: keep the one with the margin that is meant")
+        if not self.challenges:
+            return
+        if not any(s.shadow for s in self.steps):
+            for guardrail in filter(needs_pairs, self.guardrails):
+                raise ValueError(
+                    f"{guardrail.metric} is judged on shadow pairs, and no step makes any: add `shadow: {{}}` to the "
+                    "steps, or remove the guardrail"
+                )
+        if not any(s.weight for s in self.steps):
+            for outcome in (g for g in self.guardrails if isinstance(g, Outcome)):
+                raise ValueError(
+                    f"the outcome {outcome.name} tells of users whom the challenger answered, and it answers none: "
+                    "add `weight: {percent: 10}` to the steps, or remove the guardrail"
+                )
+
+    @property
+    def alpha_share(self) -> float:
+        """A guardrail's part of `alpha`: equal for all that decide, those that wait for labels included."""
+        deciding = sum(not g.dry_run for g in self.guardrails)
+        return self.alpha / max(1, deciding)
 
     @property
     def challenges(self) -> bool:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from raypipe.rollout.analysis import judge_error_rate
 from raypipe.rollout.evidence import Evidence
-from raypipe.rollout.spec import Guardrail, ShadowStep, WeightStep
+from raypipe.rollout.guardrails import Guardrail
+from raypipe.rollout.judge import judge_all
+from raypipe.rollout.spec import ShadowStep, WeightStep
 from raypipe.rollout.state import Phase, Release
 from raypipe.verdict import Finding
 
@@ -54,12 +55,7 @@ class Observed:
 
 def judgements(state: Release) -> tuple[tuple[Guardrail, Finding], ...]:
     """Return what each guardrail says to the evidence of the whole rollout."""
-    deciding = max(1, sum(not g.dry_run for g in state.spec.guardrails))
-    errors, alpha, beta = state.evidence.errors(), state.spec.alpha / deciding, state.spec.beta
-    if state.spec.unit.header or state.spec.unit.field:
-        # A user comes again, through any replica, and each process counts whom it has not seen itself.
-        errors = errors.once_each(state.evidence.processes)
-    return tuple((g, judge_error_rate(errors, margin=g.margin, alpha=alpha, beta=beta)) for g in state.spec.guardrails)
+    return judge_all(state.spec, state.evidence)
 
 
 def standing(state: Release, observed: Observed) -> str:

@@ -50,22 +50,17 @@ def test_at_the_margin_a_harm_is_called_safe_no_more_often_for_having_been_count
     assert sum(s is Status.SAFE for s in naive) > 11, "counting users eight times was harmless after all"
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_with_one_replica_nothing_is_divided(processes):
-    meter = ErrorMeter()
-    meter.request(challenger=True, share=0.5, failed=True)
-    assert meter.evidence().once_each(processes) == meter.evidence()
-
-
 def test_evidence_of_copies_is_judged_as_that_of_one():
     meter = ErrorMeter()
     for i in range(400):
         meter.request(challenger=i % 2 == 0, share=0.5, failed=i % 40 == 0)
     once = meter.evidence()
-    thrice = once.merge(once).merge(once).once_each(3)
-    assert isinstance(thrice, ErrorEvidence)
-    one, three = (judge_error_rate(e, margin=0.2, alpha=0.05, beta=0.05) for e in (once, thrice))
+    thrice = once.merge(once).merge(once)
+    one, three = (
+        judge_error_rate([e], margin=0.2, alpha=0.05, beta=0.05, processes=n) for e, n in ((once, 1), (thrice, 3))
+    )
     assert (one.status, one.observed) == (three.status, pytest.approx(three.observed))
+    assert three.message.endswith(one.message.partition("; ")[2])
 
 
 def test_a_replica_that_counted_nothing_is_no_process():
