@@ -164,19 +164,13 @@ class SourceStream:
         due = max(self._began_at + TARGET_S, time.monotonic() + _POLL_S)
         read: dict[int, list[Messages]] = {}
         rows = size = 0
-        missing = set(self._tables.ahead)
-        while missing or not (rows and time.monotonic() >= due):
-            polled = self._poll(read, min(MOST_ROWS - rows, 10_000) if not missing else 10_000, until)
+        while not (rows and time.monotonic() >= due):
+            polled = self._poll(read, min(MOST_ROWS - rows, 10_000), until)
             rows += sum(len(m.values) for m in polled)
             size += sum(m.size_bytes for m in polled)
-            for messages in polled if missing else ():
-                missing.difference_update(messages.places.to_pylist())
             idle = not any(len(m.values) for m in polled)
             if idle:
                 self._say_at_times()  # what was committed last, though nothing comes after it
-            if missing and not (idle and self._caught_up):
-                continue  # letters of these messages are committed, and their events must be with them
-            missing = set()
             if rows >= MOST_ROWS or size >= MOST_BYTES or (idle and self._ends(until)):
                 break
             if self._stop.is_set():

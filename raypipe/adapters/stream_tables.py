@@ -9,7 +9,7 @@ Does not know messages.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
@@ -57,7 +57,9 @@ class StreamTables:
         self.ahead: set[str] = set()
         """Places of letters that are committed while the events of their range are not."""
         self._positions: dict[str, int] = {}
+        self._letters_positions: dict[str, int] = {}
         self._letters_count = 0
+        self._ahead_since = 0
         self._files: dict[str, DataFile] = {}
         self._version = -2
 
@@ -73,7 +75,7 @@ class StreamTables:
         found = self._events.standing([self._app, *names])
         self.generation = found.numbers[self._app]
         self._positions = {name: found.numbers[name] for name in names}
-        self._look_for_letters()
+        self._look_for_letters(names)
         self._follow(found.version)
         return dict(self._positions)
 
@@ -90,7 +92,9 @@ class StreamTables:
         counts = self._commit_events(batch, generation)
         self.generation = generation
         self._positions |= batch.positions
-        if self.ahead:
+        if not _further(self._letters_positions, self._positions):
+            self.ahead.clear()
+        elif self.ahead:
             self.ahead.difference_update(batch.places.to_pylist())
         return counts
 
@@ -147,21 +151,25 @@ class StreamTables:
             if not refused.num_rows:
                 return
             written = self._letters.write(refused, streamed=True)
+            # Never back behind the letters of a stream that read further and brought no events.
+            positions = self._letters_positions | _further(batch.positions, self._letters_positions)
+            since = self._ahead_since if self.ahead else generation
             try:
                 self._letters.commit(
                     [written],
                     app_id=self._app,
                     generation=self._letters_count + 1,
-                    positions={**batch.positions, self._letters_of: generation},
+                    positions={**positions, self._letters_of: since},
                     metadata={"by": self._who},
                 )
             except GenerationMoved:
                 # Letters that we do not know: ours, if an answer was lost, or another stream's that lost the events.
                 if self._events.generation(self._app) != self.generation:
                     raise self._lost(generation) from None
-                self._look_for_letters()
+                self._look_for_letters({*self._positions, *batch.positions})
                 continue
             self._letters_count += 1
+            self._letters_positions, self._ahead_since = positions, since
             self.ahead.update(str(p) for p in refused["source_position"].to_pylist())
             return
         raise self._lost(generation)
@@ -227,12 +235,14 @@ class StreamTables:
             found=found,
         )
 
-    def _look_for_letters(self) -> None:
+    def _look_for_letters(self, names: Collection[str]) -> None:
         """Find the letters that were committed by who then died, or lost the events to another stream."""
-        found = self._letters.standing([self._app, self._letters_of, *self._positions])
+        found = self._letters.standing([self._app, self._letters_of, *names])
         self._letters_count = found.numbers[self._app]
-        if _ahead(found.numbers, self._positions):
-            mine = (pc.field("source") == self._source) & (pc.field("generation") >= found.numbers[self._letters_of])
+        self._letters_positions = {name: found.numbers[name] for name in names}
+        if _further(self._letters_positions, self._positions):
+            self._ahead_since = found.numbers[self._letters_of]
+            mine = (pc.field("source") == self._source) & (pc.field("generation") >= self._ahead_since)
             places = self._letters.read(["source_position"], mine)["source_position"].to_pylist()
             self.ahead.update(str(p) for p in places)
 
@@ -294,9 +304,10 @@ def _days(rows: pa.Table) -> Any:
     return rows["event_date"].to_numpy()
 
 
-def _ahead(letters: Mapping[str, int], events: Mapping[str, int]) -> bool:
-    """Return whether any partition of the letters stands behind that of the events; `a#0`, `a#1` are one number."""
+def _further(those: Mapping[str, int], these: Mapping[str, int]) -> dict[str, int]:
+    """Return those positions that lie beyond these; `a#0`, `a#1` are one number, the highest part first."""
     places: dict[str, list[str]] = {}
-    for name in sorted(events):
+    for name in sorted(those):
         places.setdefault(name.partition("#")[0], []).append(name)
-    return any([letters[n] for n in names] > [events[n] for n in names] for names in places.values())
+    further = [n for n in places.values() if [those[part] for part in n] > [these.get(part, 0) for part in n]]
+    return {part: those[part] for names in further for part in names}

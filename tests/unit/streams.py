@@ -42,16 +42,16 @@ class ListFeed:
     name = "list://rides"
     codec = Codec(JsonRows())
 
-    def __init__(self, values, most=1_000):
+    def __init__(self, values, most=1_000, partition=0):
         self.values, self.most = list(values), most
-        self.next = 0
+        self.partition, self.next = partition, 0
         self.failures: list[Exception] = []
 
     def names(self):
-        return ["stream/rides/rides/0"]
+        return [f"stream/rides/rides/{self.partition}"]
 
     def seek(self, positions):
-        self.next = positions["stream/rides/rides/0"]
+        self.next = positions[self.names()[0]]
 
     def poll(self, most, wait_s):
         if self.failures:
@@ -60,9 +60,9 @@ class ListFeed:
         self.next = end
         if begin == end:
             return Messages()
-        places = pa.array([f"{self.name}/0#{n}" for n in range(begin, end)], pa.string())
+        places = pa.array([f"{self.name}/{self.partition}#{n}" for n in range(begin, end)], pa.string())
         when = np.full(end - begin, int(NOW.timestamp() * 1000), np.int64)
-        return Messages(self.values[begin:end], places, when, {"stream/rides/rides/0": end})
+        return Messages(self.values[begin:end], places, when, {self.names()[0]: end})
 
     @property
     def exhausted(self):

@@ -9,7 +9,10 @@ import pytest
 from streams import FIELDS, NOW, ListFeed, Place, ride
 
 from raypipe.adapters import stream_loop
+from raypipe.adapters.feed import Messages
+from raypipe.adapters.ingest_split import Arrival
 from raypipe.adapters.lake.tables import LakeTable
+from raypipe.adapters.stream_batch import read_batch
 from raypipe.adapters.stream_loop import Until
 from raypipe.contracts.contract import Contract, Field
 from raypipe.errors import GenerationMoved, Unavailable
@@ -79,7 +82,7 @@ def test_killed_around_a_commit_and_run_again_in_other_batches_nothing_is_lost_o
     assert done.counts.rows == 5 - first
 
 
-def test_a_batch_that_follows_letters_without_events_covers_all_of_them(place, monkeypatch):
+def test_letters_without_events_are_not_written_again_in_however_small_batches_they_are_read(place, monkeypatch):
     values = [b"n0", ride(1), b"n2", ride(3), b"n4"]
     feed = ListFeed(values)
     tables = opened(place, feed)
@@ -87,13 +90,16 @@ def test_a_batch_that_follows_letters_without_events_covers_all_of_them(place, m
         killed_at(patch, "events", "before")
         with pytest.raises(Killed):
             tables.commit(place.batch(feed, 1))
-    feed = ListFeed(values, most=2)
+    monkeypatch.setattr(stream_loop, "MOST_ROWS", 2)
+    feed = ListFeed(values)
     tables = opened(place, feed, "two")
     assert tables.ahead == {f"list://rides/0#{n}" for n in (0, 2, 4)}
-    monkeypatch.setattr(stream_loop, "MOST_ROWS", 2)
-    done = place.stream(feed, "two").run(ALL)
-    assert done.counts.rows == 5
-    assert place.events.generation("stream/rides") == 1
+    counts = tables.commit(place.batch(feed, 1, most=2))
+    assert (counts.rows, counts.accepted, counts.dead_letters) == (2, 1, 1)
+    done = place.stream(ListFeed(values), "three").run(ALL)
+    assert (done.counts.rows, done.counts.accepted, done.counts.dead_letters) == (3, 1, 2)
+    assert place.events.generation("stream/rides") == 3, "no batch was larger than it may be"
+    assert place.letter_places() == [f"list://rides/0#{n}" for n in (0, 2, 4)]
 
 
 def test_a_row_whose_letter_is_there_is_no_event_under_a_contract_that_would_accept_it(place, monkeypatch, tmp_path):
@@ -145,6 +151,58 @@ def test_letters_of_a_stream_that_lost_its_events_are_not_written_again(place, m
         first.commit(place.batch(one, generation, most=most))
     assert place.ids() == ["r0", "r2", "r4"]
     assert place.letter_places() == [f"list://rides/0#{n}" for n in (1, 3, 5)]
+
+
+def test_letters_whose_events_another_stream_did_not_cover_are_found_after_the_next_letters_too(place, monkeypatch):
+    values = [ride(0), b"n1", ride(2), b"n3", ride(4), b"n5"]
+    one, two = ListFeed(values), ListFeed(values)
+    first, second = opened(place, one, "first"), opened(place, two, "second")
+    with monkeypatch.context() as patch:
+        killed_at(patch, "events", "before")
+        with pytest.raises(Killed):
+            second.commit(place.batch(two, 1, most=4))  # the letters of n1 and n3
+    first.commit(place.batch(one, 1, most=1))  # no letter in it, so it does not meet the other's
+    with monkeypatch.context() as patch:
+        killed_at(patch, "events", "before")
+        with pytest.raises(Killed):
+            first.commit(place.batch(one, 2))  # the letter of n5
+    place.stream(ListFeed(values), "third").run(ALL)
+    assert place.ids() == ["r0", "r2", "r4"]
+    assert place.letter_places() == [f"list://rides/0#{n}" for n in (1, 3, 5)]
+
+
+def test_letters_of_two_partitions_never_go_back_in_one_of_them(place, monkeypatch):
+    """One stream was far in partition 0, the other less far there and further in partition 1."""
+    values = [b"n0", b"n1", ride(2)]
+
+    def feeds():
+        return [ListFeed(values, partition=p) for p in (0, 1)]
+
+    def batch(feeds, most):
+        polled = [f.poll(m, 0.0) for f, m in zip(feeds, most, strict=True)]
+        return read_batch([(feeds[0].codec, Messages.joined(polled))], Arrival("rides", place.contract, 1, NOW))
+
+    def tables(feeds, who):
+        made = place.tables(who)
+        positions = made.open([name for f in feeds for name in f.names()])
+        for feed in feeds:
+            feed.seek(positions)
+        return made
+
+    one, two = feeds(), feeds()
+    first, second = tables(one, "first"), tables(two, "second")
+    with monkeypatch.context() as patch:
+        killed_at(patch, "events", "before")
+        with pytest.raises(Killed):
+            second.commit(batch(two, (2, 0)))
+    first.commit(batch(one, (1, 1)))
+    numbers = place.letters.standing(["stream/rides/rides/0", "stream/rides/rides/1"]).numbers
+    assert (numbers["stream/rides/rides/0"], numbers["stream/rides/rides/1"]) == (2, 1)
+    three = feeds()
+    third = tables(three, "third")
+    third.commit(batch(three, (9, 9)))
+    assert place.letter_places() == [f"list://rides/{p}#{n}" for p in (0, 1) for n in (0, 1)]
+    assert place.ids() == ["r2"]
 
 
 @pytest.mark.parametrize("table", ["dead_letters", "events"])
