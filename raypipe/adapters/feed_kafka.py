@@ -59,7 +59,8 @@ class KafkaFeed:
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._at_end: set[int] = set()
-        self._lost: list[str] = []
+        self._astray: dict[int, KafkaError] = {}
+        self._unread: set[int] = set()
         secrets = {name: secret.read() for name, secret in address.secrets}
         named: dict[str, Any] = {"bootstrap.servers": address.brokers, "group.id": f"raypipe-stream-{source}"}
         hooks: dict[str, Any] = {"error_cb": self._remember, "logger": _silent()}
@@ -73,6 +74,7 @@ class KafkaFeed:
         """Read from these offsets on."""
         self._next = {int(name.removeprefix(self._prefix)): offset for name, offset in positions.items()}
         self._at_end, self._ends = set(), {}
+        self._astray, self._unread = {}, set(self._next)
         self._looked_at = time.monotonic()
         self._consumer.assign([self._begin(p) for p in self._next])
 
@@ -92,15 +94,17 @@ class KafkaFeed:
             partitions.append(message.partition() or 0)
             offsets.append(message.offset() or 0)
             produced.append(message.timestamp()[1])
-        self._say_failure()
-        lost, self._lost = tuple(self._lost), []
-        if not values:
-            return Messages(lost=lost)
+        first = dict(zip(reversed(partitions), reversed(offsets), strict=True))
+        lost = [said for p in self._unread & first.keys() if (said := self._skipped(p, first[p]))]
         last = dict(zip(partitions, offsets, strict=True))  # in a partition messages come in order
         self._next |= {p: offset + 1 for p, offset in last.items()}
+        lost += [said for p, error in list(self._astray.items()) if (said := self._found_again(p, error))]
+        self._say_failure()
+        if not values:
+            return Messages(lost=tuple(lost))
         places = [f"{self.name}/{p}#{offset}" for p, offset in zip(partitions, offsets, strict=True)]
         positions = {f"{self._prefix}{p}": self._next[p] for p in last}
-        return Messages(values, pa.array(places, pa.string()), np.array(produced, np.int64), positions, lost)
+        return Messages(values, pa.array(places, pa.string()), np.array(produced, np.int64), positions, tuple(lost))
 
     @property
     def exhausted(self) -> bool:
@@ -155,27 +159,55 @@ class KafkaFeed:
         if code == KafkaError._PARTITION_EOF:
             self._at_end.add(int(message.partition() or 0))
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            self._lose(int(message.partition() or 0), error)
+            self._astray[int(message.partition() or 0)] = error
         elif code in _DENIED or error.fatal():
             raise self._unavailable(error)
         else:
             self._failed = error
 
-    def _lose(self, partition: int, error: KafkaError) -> None:
-        """Go on at the oldest message that is kept; a position beyond the newest is another topic's."""
+    def _skipped(self, partition: int, offset: int) -> str:
+        """Return what was deleted before the first message that is read; nothing where it is the next one.
+
+        Kafka says that an offset is out of range, other brokers go on with what they have. There may be no message at
+        an offset although none was deleted: a marker of a transaction, or one that a compaction took.
+        """
+        self._unread.discard(partition)
         position = self._next[partition]
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ASK_S)
+        if not 0 < position < offset:
+            return ""
+        kept = self._kept(partition)
+        return self._deleted(partition, position, kept[0]) if kept and kept[0] > position else ""
+
+    def _found_again(self, partition: int, error: KafkaError) -> str:
+        """Go on at the oldest message that is kept; a position beyond the newest is another topic's."""
+        position, kept = self._next[partition], self._kept(partition)
+        if kept is None:
+            return ""  # asked again with the next poll
+        low, high = kept
         if position > high or low <= position:
             raise RaypipeError(
                 f"the next message of {self.name}/{partition} is #{position}, and the brokers have #{low} to #{high} "
                 f"({error.str()}): was the topic made anew? Give the feed a topic of another name",
                 topic=self._topic,
             )
-        self._lost.append(
-            f"messages #{position} to #{low - 1} of {self.name}/{partition} were deleted before they were read"
-        )
+        del self._astray[partition]
         self._next[partition] = low
-        self._consumer.seek(TopicPartition(self._topic, partition, low))
+        # A partition that ended with an error is read no more, and cannot be sought.
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        self._consumer.incremental_assign([self._begin(partition)])
+        return self._deleted(partition, position, low)
+
+    def _deleted(self, partition: int, position: int, low: int) -> str:
+        return f"messages #{position} to #{low - 1} of {self.name}/{partition} were deleted before they were read"
+
+    def _kept(self, partition: int) -> tuple[int, int] | None:
+        """Return the oldest offset that the brokers have and the one after the newest; None where they are away."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=_ASK_S)
+        except KafkaException as error:
+            self._failed = error.args[0]
+            return None
+        return int(low), int(high)
 
     def _remember(self, error: KafkaError) -> None:
         self._failed = error

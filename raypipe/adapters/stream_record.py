@@ -17,6 +17,8 @@ from raypipe.errors import ConfigError
 from raypipe.telemetry import event
 from raypipe.verdict import Verdict
 
+LOST = "lost"
+
 
 class StreamRecord:
     """The decisions of one stream.
@@ -44,9 +46,10 @@ class StreamRecord:
         event("stream", f"{self._source}: halted at generation {generation}: {verdict.sentence()}")
 
     def lost(self, generation: int, said: str) -> None:
-        """Record that messages were deleted before they were read."""
+        """Record that messages were deleted before they were read; once, also by a stream that finds it again."""
         event("stream", f"{self._source}: {said}")
-        self._record(self._who, "lost", said, {"generation": generation})
+        if (LOST, said) not in {(d.what, d.why) for d in self._decisions.stream(self._stream)}:
+            self._record(self._who, LOST, said, {"generation": generation})
 
     def let_in(self, generation: int, resolution: Resolution | None) -> int:
         """Return how many messages are let in without the gate, because a person says so now or said so before.
@@ -61,7 +64,7 @@ class StreamRecord:
         ConfigError
             When the stream is not halted there.
         """
-        past = self._decisions.stream(self._stream)
+        past = [d for d in self._decisions.stream(self._stream) if d.what != LOST]
         last = past[-1] if past else None
         said = json.loads(last.evidence) if last else {}
         here = last.what if last and said.get("generation") == generation else None

@@ -12,8 +12,11 @@ from streams import NOW, ListFeed, Place, ride
 from raypipe.adapters import stream_loop
 from raypipe.adapters.lake.decisions import Decisions
 from raypipe.adapters.stream_loop import Until
+from raypipe.adapters.stream_record import StreamRecord
+from raypipe.contracts.gate import GateEvidence
 from raypipe.contracts.halt import Resolution
 from raypipe.errors import ConfigError, Unavailable
+from raypipe.verdict import Status, Verdict
 
 ALL = Until(caught_up=True)
 AWAY = Unavailable("the store is away", system="s3", address="")
@@ -153,3 +156,24 @@ def test_what_was_committed_last_is_said_though_nothing_comes_after_it(place, mo
     monkeypatch.setattr(feed, "poll", polled)
     place.stream(feed, stop=stop).run(Until())
     assert said == [(1, False), (3, False)]
+
+
+def test_a_loss_is_on_record_once_also_where_a_stream_that_died_meanwhile_finds_it_again(place):
+    feed = ListFeed([ride(1)])
+    record = StreamRecord(Decisions(place.store), "rides", "digest", lambda: NOW, "one")
+    for said in ("#0 to #3 were deleted", "#0 to #3 were deleted", "#4 to #7 were deleted"):
+        record.lost(1, said)
+    assert [d.why for d in Decisions(place.store).stream("stream/rides")] == [
+        "#0 to #3 were deleted",
+        "#4 to #7 were deleted",
+    ]
+    assert place.stream(feed).run(ALL).counts.accepted == 1
+
+
+def test_what_a_person_let_in_stays_let_in_though_messages_were_lost_after_it(place):
+    record = StreamRecord(Decisions(place.store), "rides", "digest", lambda: NOW, "one")
+    record.halted(1, GateEvidence(rows=600, dead_letters=600), Verdict(Status.HALTED, ()))
+    record.lost(1, "#0 to #3 were deleted")
+    assert record.let_in(1, accept(1)) == 600
+    record.lost(1, "#4 to #7 were deleted")
+    assert record.let_in(1, None) == 600, "the process died and comes back without --accept"
