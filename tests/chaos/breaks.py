@@ -1,8 +1,10 @@
-"""Deliberate mistakes in ingestion, each put into a running driver only, so that the checker can be seen to find it."""
+"""Deliberate mistakes in ingestion and streams, each put into a running driver only, so that the checker can be seen to find it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+import numpy as np
 
 from raypipe.adapters.ingest_manifest import OpenManifests
 from raypipe.adapters.lake import tables
@@ -57,6 +59,42 @@ def forgets_the_table() -> None:
     from raypipe.adapters import ingest_unique
 
     ingest_unique._within = lambda *_: []
+
+
+def positions_before_rows() -> None:
+    """Commit where a stream goes on in a step of its own, before the rows."""
+    commit = LakeTable.commit
+
+    def apart(self, files, *, positions=None, **how):
+        if positions and self.name.startswith("events/"):
+            app = f"{how['app_id']}/apart"
+            commit(self, [], app_id=app, generation=self.generation(app) + 1, positions=positions)
+            positions = None
+        return commit(self, files, positions=positions, **how)
+
+    LakeTable.commit = apart
+
+
+def forgets_the_letters() -> None:
+    """Begin a stream without a look for letters that brought no events."""
+    from raypipe.adapters.stream_tables import StreamTables
+
+    StreamTables._unknown = lambda self, rows: rows
+
+
+def forgets_the_index() -> None:
+    """Look for duplicates among the messages of a batch only."""
+    from raypipe.adapters.stream_index import EventIndex
+
+    EventIndex.known = lambda self, ids, dates, present: np.zeros(len(ids), np.bool_)
+
+
+def merges_a_file_away() -> None:
+    """Write less than there was when small files are merged."""
+    from raypipe.adapters import stream_tables
+
+    compacted = stream_tables.compacted
+    stream_tables.compacted = lambda table, group: compacted(table, group[1:])
 
 
 def leaves_a_file_out() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,7 +50,8 @@ def check(versions: Sequence[Version], seen: Seen, again: Seen) -> list[str]:
     again
         The lake after one more ingestion.
     """
-    wrong: list[str] = []
+    wrong = list(_files(seen))
+    everything, seen = seen, of_objects(seen)
     for source in sorted({v.source for v in versions}):
         ours = [v for v in versions if v.source == source]
         listed = [m for m in seen.manifests if m["source"] == f"ingest/{source}"]
@@ -60,23 +61,38 @@ def check(versions: Sequence[Version], seen: Seen, again: Seen) -> list[str]:
         wrong += _events(entries, seen.events[source])
         wrong += _letters(entries, letters)
         accepted, dead = {e["uuid"] for e in seen.events[source]}, " ".join(x["raw"] for x in letters)
-        wrong += _some("both accepted and dead", (uuid for uuid in accepted if uuid in dead))
+        wrong += some("both accepted and dead", (uuid for uuid in accepted if uuid in dead))
         wrong += _balance(source, entries, seen)
-    wrong += _files(seen)
     moved = [
-        f"{t} from {seen.digests.get(t)} to {again.digests[t]}"
+        f"{t} from {everything.digests.get(t)} to {again.digests[t]}"
         for t in again.digests
-        if again.digests[t] != seen.digests.get(t)
+        if again.digests[t] != everything.digests.get(t)
     ]
-    return wrong + _some("changed when there was nothing to ingest", moved)
+    return wrong + some("changed when there was nothing to ingest", moved)
 
 
-def _some(what: str, found: Iterable[object]) -> list[str]:
+def of_objects(seen: Seen) -> Seen:
+    """Return the lake without the rows that messages brought."""
+    return replace(
+        seen,
+        events={source: [e for e in rows if not of_message(e)] for source, rows in seen.events.items()},
+        letters=[x for x in seen.letters if not of_message(x)],
+    )
+
+
+def of_message(row: Mapping[str, Any]) -> bool:
+    """Return whether a message brought this row, and not an object."""
+    return str(row["source_position"]).startswith("kafka://")
+
+
+def some(what: str, found: Iterable[object]) -> list[str]:
+    """Return a sentence with some of what was found; none where nothing was."""
     examples = sorted(str(f) for f in found)
     return [f"{len(examples)} {what}: {', '.join(examples[:3])}"] if examples else []
 
 
-def _twice(found: Iterable[object]) -> list[object]:
+def twice(found: Iterable[object]) -> list[object]:
+    """Return what is there more than once."""
     return [value for value, count in Counter(found).items() if count > 1]
 
 
@@ -97,11 +113,11 @@ def _entries(versions: Sequence[Version], listed: list[dict], letters: list[dict
 def _manifests(versions: Sequence[Version], listed: list[dict]) -> Iterator[str]:
     names = [(m["uri"], m["etag"]) for m in listed]
     known, gone = {(v.address, v.etag) for v in versions}, superseded(versions)
-    yield from _some("acknowledged objects in no manifest", known - gone - set(names))
-    yield from _some("objects in a manifest that nobody acknowledged", set(names) - known)
-    yield from _some("objects in two manifests", _twice(names))
+    yield from some("acknowledged objects in no manifest", known - gone - set(names))
+    yield from some("objects in a manifest that nobody acknowledged", set(names) - known)
+    yield from some("objects in two manifests", twice(names))
     generations = {m["generation"] for m in listed}
-    yield from _some("generations missing between others", set(range(1, len(generations) + 1)) - generations)
+    yield from some("generations missing between others", set(range(1, len(generations) + 1)) - generations)
 
 
 def _events(entries: list[Entry], events: list[dict]) -> Iterator[str]:
@@ -110,22 +126,23 @@ def _events(entries: list[Entry], events: list[dict]) -> Iterator[str]:
         for number, row in enumerate(entry.rows):
             if row.kind != BROKEN:
                 first.setdefault(row.uuid, (entry.generation, f"{entry.version.address}#{number}", row))
-    yield from _some("good rows accepted twice", _twice(e["uuid"] for e in events))
-    yield from _some("good rows acknowledged and not in the lake", first.keys() - {e["uuid"] for e in events})
-    yield from _some("rows in the lake that nobody acknowledged as good", {e["uuid"] for e in events} - first.keys())
+    yield from some("good rows accepted twice", twice(e["uuid"] for e in events))
+    yield from some("good rows acknowledged and not in the lake", first.keys() - {e["uuid"] for e in events})
+    yield from some("rows in the lake that nobody acknowledged as good", {e["uuid"] for e in events} - first.keys())
     ours = [(e, first[e["uuid"]]) for e in events if e["uuid"] in first]
-    yield from _some(
-        "accepted rows whose checksum is another", (e["uuid"] for e, (*_, row) in ours if not _whole(e, row))
+    yield from some(
+        "accepted rows whose checksum is another", (e["uuid"] for e, (*_, row) in ours if not whole(e, row))
     )
     late = (
         f"{e['uuid']} at {e['generation']} {e['source_position']}, not {generation} {place}"
         for e, (generation, place, _) in ours
         if (e["generation"], e["source_position"]) != (generation, place)
     )
-    yield from _some("accepted rows that are not the first of their uuid", late)
+    yield from some("accepted rows that are not the first of their uuid", late)
 
 
-def _whole(event: Mapping[str, Any], row: Row) -> bool:
+def whole(event: Mapping[str, Any], row: Row) -> bool:
+    """Return whether an event says what the row said."""
     at_us = (event["at"] - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     # CSV has no empty text: it is null there.
     said = checksum(event["uuid"], at_us, event["sequence"], event["amount"], event["note"] or "")
@@ -141,10 +158,10 @@ def _letters(entries: list[Entry], letters: list[dict]) -> Iterator[str]:
             if row.kind == BROKEN:
                 expected[e.generation, f"{e.version.address}#{number}"] = (row.rule, row.checksum)
     places = [(x["generation"], x["source_position"]) for x in letters]
-    yield from _some("broken rows dead twice", _twice(places))
-    yield from _some("letters twice", _twice(x["letter_id"] for x in letters))
-    yield from _some("broken rows acknowledged and not among the dead letters", expected.keys() - set(places))
-    yield from _some("dead letters of rows that nobody acknowledged as broken", set(places) - expected.keys())
+    yield from some("broken rows dead twice", twice(places))
+    yield from some("letters twice", twice(x["letter_id"] for x in letters))
+    yield from some("broken rows acknowledged and not among the dead letters", expected.keys() - set(places))
+    yield from some("dead letters of rows that nobody acknowledged as broken", set(places) - expected.keys())
     for letter, place in zip(letters, places, strict=True):
         rule, digest = expected.get(place, ("", ""))
         if rule and ([r.split(":")[0] for r in letter["reasons"]] != [rule] or digest not in letter["raw"]):
@@ -198,7 +215,7 @@ def _count(source: str, generation: int, entries: list[Entry], seen: Seen) -> di
 
 def _files(seen: Seen) -> Iterator[str]:
     stored = {(f.table, f.path): f.size_bytes for f in seen.stored}
-    yield from _some(
+    yield from some(
         "files in a log that the store does not hold",
         (f for f in seen.logged if stored.get((f.table, f.path)) != f.size_bytes),
     )

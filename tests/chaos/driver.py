@@ -1,8 +1,9 @@
-"""Ingests in forked children, each of which can be killed; `begun.py` is its other side.
+"""Ingests and streams in forked children, each of which can be killed; `place.py` is its other side.
 
 Reads one JSON object a line, answers two: {"pid": ...} when the run has begun, {"code": ..., "stopped": ...} when it is
 over. Forking after the imports saves each run its slowest seconds. Where a request asks for no cluster, the tasks run
-in the child itself, one after the other, so that a run takes a fraction of a second and whatever kills it kills them.
+in the child itself, one after the other, so that a run takes a fraction of a second and whatever kills it kills them. A stream is the command line itself, with
+its arguments and its signals.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ import breaks
 import ray
 import ray.data
 
-from raypipe.adapters import ray_map
+import raypipe.adapters.feed_kafka
+import raypipe.local.health
+import raypipe.pipeline
+import raypipe.wiring  # noqa: F401  imported once for all children
+from raypipe.adapters import ray_map, stream_compact, stream_loop
 from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.lake.store import Store
+from raypipe.cli import build
 from raypipe.config import load
 from raypipe.environment import SecretRef, StoreAddress
 from raypipe.errors import RaypipeError
@@ -55,13 +61,10 @@ def run(request: dict) -> int:
         getattr(breaks, name)()
     code, said = 0, {}
     try:
-        if request["cluster"]:
-            ray.init(address=request["cluster"], log_to_driver=False, logging_level="ERROR")
+        if "arguments" in request:
+            code = stream(request["arguments"], **request["pace"])
         else:
-            run_tasks_here()
-        store = Store(address(request["store"]))
-        ingested = RayIngestor(store, lambda: datetime.now(UTC)).ingest(load(request["pipeline"]))
-        said = {name: str(i.verdict.status) for name, i in ingested.items()}
+            said = ingest(request)
     except RaypipeError as error:
         code, said = 2, {"error": type(error).__name__, "message": str(error)}
     except Exception as error:  # noqa: BLE001  whoever watches decides what it means
@@ -69,6 +72,24 @@ def run(request: dict) -> int:
         code, said = 1, {"error": type(error).__name__, "message": str(error)[:2000]}
     output.write_text(json.dumps(said))
     return code
+
+
+def ingest(request: dict) -> dict[str, str]:
+    """Return the status of each source."""
+    if request["cluster"]:
+        ray.init(address=request["cluster"], log_to_driver=False, logging_level="ERROR")
+    else:
+        run_tasks_here()
+    store = Store(address(request["store"]))
+    ingested = RayIngestor(store, lambda: datetime.now(UTC)).ingest(load(request["pipeline"]))
+    return {name: str(i.verdict.status) for name, i in ingested.items()}
+
+
+def stream(arguments: list[str], batch: int, merged: int) -> int:
+    """Return the exit code of `raypipe stream`, whose hours are seconds here: batches are small, files merged often."""
+    stream_loop.TARGET_S, stream_loop.MOST_ROWS = 0.2, batch
+    stream_loop._COMPACT_COMMITS, stream_compact._FEWEST = merged, merged
+    return build(arguments)(arguments, standalone_mode=False) or 0
 
 
 def address(plain: dict) -> StoreAddress:

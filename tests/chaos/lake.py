@@ -8,7 +8,7 @@ import checker
 from ledger import Ledger
 from place import Driver, End, Place
 from producer import LONGEST_NOTE, SOURCES, Producer
-from seen import Seen, look
+from seen import Commit, Seen, committed, look
 
 CONTRACT = f"""
 apiVersion: v3.0.2
@@ -43,13 +43,15 @@ _ENOUGH_RUNS = 8
 class Lake:
     """A pipeline, its landing zone, its ledger and its tables."""
 
+    sources: tuple[str, ...] = tuple(SOURCES)
+
     def __init__(self, place: Place, name: str, seed: int) -> None:
         self._place, self.name = place, name
         self.root: Path = place.root / name
         self.root.mkdir()
         (self.root / "rows.odcs.yaml").write_text(CONTRACT)
         self._pipeline = self.root / "pipeline.yaml"
-        self._pipeline.write_text(PIPELINE.replace("SOURCES", "\n".join(self._feeds(s) for s in SOURCES)))
+        self._pipeline.write_text(PIPELINE.replace("SOURCES", "\n".join(self._feeds(s) for s in self.sources)))
         self.ledger = Ledger(self.root / "ledger.jsonl")
         self.producer = Producer(seed, self.ledger, self._put, lambda key: f"s3://landing/{name}/{key}")
 
@@ -118,8 +120,14 @@ class Lake:
         }
         # Some seconds after it was killed the store answers but does not yet find all that it holds.
         return store.insist(
-            lambda: look(f"s3://lake/{self.name}", options, list(SOURCES), store.listing("lake", f"{self.name}/"))
+            lambda: look(f"s3://lake/{self.name}", options, list(self.sources), store.listing("lake", f"{self.name}/"))
         )
+
+    def log(self, table: str) -> list[Commit]:
+        """Return the commits of a table, oldest first."""
+        store, below = self._place.store, f"{self.name}/{table}/_delta_log/"
+        names = sorted(path for path, _ in store.listing("lake", below) if path.endswith(".json"))
+        return [committed(store.get("lake", below + name)) for name in names]
 
     def judge(self, breaks: tuple[str, ...] = (), runs: int = _ENOUGH_RUNS) -> tuple[list[str], Seen]:
         """Return what is wrong once everything is ingested, by so many runs at most, and the lake."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from faults import Plan, planned
 from lake import Lake
-from place import End, Place
+from place import Driver, End, Place
 from producer import SOURCES
 from proxy import Action, Moment
+
+Begin = Callable[[Driver], None]
+"""Begins a run in a driver."""
 
 _REQUESTS, _WRITES = 250, 10  # of one ingestion of a few objects, about
 _RUN_S = 1.5
@@ -47,12 +50,17 @@ class Nemesis:
         What has been done so far; it is added to.
     cluster
         Whether tasks run on a Ray cluster, whose workers are killed too.
+    lake
+        What is attacked; none means a new one of objects alone.
     """
 
-    def __init__(self, place: Place, seed: int, totals: Counter[str], *, cluster: bool = False) -> None:
+    def __init__(
+        self, place: Place, seed: int, totals: Counter[str], *, cluster: bool = False, lake: Lake | None = None
+    ) -> None:
         self._place, self.totals = place, totals
         self._random = random.Random(seed)
-        self.lake = Lake(place, f"{'ray' if cluster else 'here'}-{seed}", seed)
+        self.lake = lake or Lake(place, f"{'ray' if cluster else 'here'}-{seed}", seed)
+        self._runs = "runs on Ray" if cluster else "runs"
         self._cluster = place.cluster.address if cluster else ""
         self._hits_worker = False
         self.story: list[str] = []
@@ -73,13 +81,10 @@ class Nemesis:
         known: set[str] = set()
         for landing in range(1, landings + 1):
             self.lake.producer.land()
-            for point in _points(landing):
+            for point in points(landing):
                 known.add(point)
-                end = self._run(f"stop {point}", stop_at=point)
-                if not end.stopped:
-                    self.wrong.append(f"no run stopped at {point!r}: {end}")
-        if others := set(self.lake.boundaries.read_text().splitlines()) - known:
-            self.wrong.append(f"runs came to boundaries at which none was killed: {sorted(others)}")
+                self._stopped(point, self._ingesting(stop_at=point))
+        self._nowhere_else(known)
 
     def kill_at_writes(self, first: int, step: int) -> None:
         """Kill a run before and after each `step`-th of its writes to the store, from the `first` on."""
@@ -108,12 +113,21 @@ class Nemesis:
         count["episodes"] += 1
         return self.wrong + wrong
 
+    def _stopped(self, point: str, begin: Begin) -> None:
+        end = self._run(f"stop {point}", begin=[begin])
+        if not end.stopped:
+            self.wrong.append(f"no run stopped at {point!r}: {end}")
+
+    def _nowhere_else(self, known: set[str]) -> None:
+        if others := set(self.lake.boundaries.read_text().splitlines()) - known:
+            self.wrong.append(f"runs came to boundaries at which none was killed: {sorted(others)}")
+
     def _stop(self) -> None:
         seen = self.lake.see()
         source = self._random.choice(sorted(SOURCES))
         generation = max((m["generation"] for m in seen.manifests if m["source"] == f"ingest/{source}"), default=0)
-        point = self._random.choice([p for g in (generation, generation + 1) for p in _points(g, [source])])
-        self._run(f"stop {point}", stop_at=point)
+        point = self._random.choice([p for g in (generation, generation + 1) for p in points(g, [source])])
+        self._run(f"stop {point}", begin=[self._ingesting(stop_at=point)])
 
     def _moment(self) -> None:
         what, most = self._random.choice([("request", _REQUESTS), ("write", _WRITES)])
@@ -129,7 +143,7 @@ class Nemesis:
 
     def _clock(self, plan: Plan | None = None) -> End:
         seconds = self._random.uniform(0, _RUN_S * (4 if self._cluster else 1))
-        return self._run(f"kill {self._prey()} in {seconds:.2f} s", plan=plan, after=seconds)
+        return self._run(f"kill {self._prey()} in {seconds:.2f} s", plan=plan, at={seconds: self._kill})
 
     def _faults(self) -> None:
         self._run("faults", plan=self._plan())
@@ -151,7 +165,12 @@ class Nemesis:
         plan = self._plan() if self._random.random() < 0.5 else None
         moment = Moment("before", "request", self._random.randint(1, 2 * _REQUESTS))
         moments = {moment: self._place.drivers[0].kill} if self._random.random() < 0.5 else {}
-        self._run(f"two drivers, {moment if moments else 'none killed'}", plan=plan, moments=moments, drivers=2)
+        self._run(
+            f"two drivers, {moment if moments else 'none killed'}",
+            plan=plan,
+            moments=moments,
+            begin=[self._ingesting()] * 2,
+        )
 
     def _held(self) -> None:
         moment = Moment(self._random.choice(["before", "after"]), "write", self._random.randint(1, _WRITES))
@@ -186,27 +205,27 @@ class Nemesis:
         what: str,
         *,
         plan: Plan | None = None,
-        moments: dict[Moment, Action] | None = None,
-        stop_at: str = "",
-        after: float | None = None,
-        drivers: int = 1,
+        moments: Mapping[Moment, Action] | None = None,
+        at: Mapping[float, Callable[[], None]] | None = None,
+        begin: Sequence[Begin] = (),
     ) -> End:
+        """Return how the first of the runs ended that begin at once: an ingestion, where nothing else is said."""
         plan = plan or self._place.calm
         proxy, count = self._place.proxy, self.totals
         before = proxy.total, proxy.injected.copy()
         proxy.follow(plan, moments)
-        used = self._place.drivers[:drivers]
-        for driver in used:
-            self.lake.begin(driver, cluster=self._cluster, stop_at=stop_at)
-        killer = threading.Timer(after, self._kill) if after is not None else None
-        if killer:
-            killer.start()
-        ends = [driver.end() for driver in used]
+        used = list(zip(self._place.drivers, begin or [self._ingesting()], strict=False))
+        for driver, begins in used:
+            begins(driver)
+        timers = [threading.Timer(seconds, action) for seconds, action in (at or {}).items()]
+        for timer in timers:
+            timer.start()
+        ends = [driver.end() for driver, _ in used]
         while self._aside:
             self._aside.pop().join()
-        if killer:
-            killer.cancel()
-            killer.join()
+        for timer in timers:
+            timer.cancel()
+            timer.join()
         proxy.follow(self._place.calm)
         if proxy.failed:
             raise proxy.failed[0]
@@ -219,11 +238,14 @@ class Nemesis:
     def _count(self, ends: Sequence[End]) -> None:
         count = self.totals
         for end in ends:
-            count["runs on Ray" if self._cluster else "runs"] += 1
+            count[self._runs] += 1
             count["drivers killed"] += end.killed
             count["runs that gave up"] += end.code == 2
             if not end.killed and end.code not in (0, 2):
                 self.wrong.append(f"a run ended with an error that is none of raypipe's: {dict(end.said)}")
+
+    def _ingesting(self, stop_at: str = "") -> Begin:
+        return lambda driver: self.lake.begin(driver, cluster=self._cluster, stop_at=stop_at)
 
     def _prey(self) -> str:
         """Return whom the next kill hits."""
@@ -268,7 +290,7 @@ class Nemesis:
         self._aside.append(thread)
 
 
-def _points(generation: int, sources: Sequence[str] = tuple(SOURCES)) -> list[str]:
+def points(generation: int, sources: Sequence[str] = tuple(SOURCES)) -> list[str]:
     """Return the boundaries around each effect of one generation, in order; decisions are one for each generation."""
     effects = [f"manifests: ingest/{s} {generation}" for s in sources]
     for s in sources:

@@ -1,4 +1,4 @@
-"""The real object store, a proxy before it, drivers that ingest through the proxy, and a Ray cluster where one is asked.
+"""The real object store, a proxy before it, drivers that go through the proxy; a broker and a Ray cluster on request.
 
 Starts and ends processes of its own and no others. Does not know what is ingested.
 """
@@ -21,6 +21,7 @@ import boto3
 import psutil
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from broker import Broker
 from faults import Plan
 from proxy import Proxy
 
@@ -49,11 +50,12 @@ class End:
 
     @property
     def killed(self) -> bool:
-        return self.code == -signal.SIGKILL
+        # A stream that is told to end before it listens is killed too.
+        return self.code in (-signal.SIGKILL, -signal.SIGTERM)
 
 
 class Driver:
-    """A warm process that ingests in children, one at a time."""
+    """A warm process that ingests or streams in children, one at a time."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
@@ -64,7 +66,7 @@ class Driver:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.pid = 0
+        self.pid: int | None = None
 
     def ready(self) -> None:
         """Return when runs can begin."""
@@ -80,8 +82,11 @@ class Driver:
 
     def kill(self) -> None:
         """Kill the run, if it is there."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask the run to end, if it is there: a stream commits what it has first."""
+        self._signal(signal.SIGTERM)
 
     def end(self) -> End:
         """Return how the run ended."""
@@ -89,6 +94,7 @@ class Driver:
         watch = threading.Timer(_HANGS_S, lambda: (hung.set(), self.kill()))
         watch.start()
         answer = json.loads(self._line())
+        self.pid = None
         watch.cancel()
         said = json.loads(self._output.read_text() or "{}")
         if hung.is_set():
@@ -101,6 +107,11 @@ class Driver:
         self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
+
+    def _signal(self, number: int) -> None:
+        if (pid := self.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _line(self) -> str:
         assert self._process.stdout
@@ -117,11 +128,13 @@ class ObjectStore:
                 "storage": {"kind": "embedded", "port": first, "internal_port": first + 1, "lake": "s3://lake"},
                 "registry": {"kind": "mlflow", "uri": "sqlite://"},
                 "ray": {"kind": "cluster", "address": "auto", "dashboard": "http://127.0.0.1"},
+                "kafka": {"kind": "embedded", "port": first + 9},
             }
         )
         (root / "sockets").mkdir(parents=True)
         self.where: Endpoints = endpoints(spec, root)
-        [self._part] = embedded_parts(spec, root, root / "sockets", lambda _, preferred: preferred)
+        parts = embedded_parts(spec, root, root / "sockets", lambda _, preferred: preferred, ["kafka"])
+        self._part, self.broker_part = parts
         self._log, self.port = root / "store.log", first
         self._process: subprocess.Popen[bytes] | None = None
         self._client = None
@@ -155,6 +168,24 @@ class ObjectStore:
         """Store the object, again until that is acknowledged, and return its ETag."""
         answer = self.insist(lambda: self.client.put_object(Bucket=bucket, Key=key, Body=data))
         return answer["ETag"].strip('"')
+
+    def get(self, bucket: str, key: str) -> bytes:
+        """Return the object, once the store lets it."""
+
+        def read() -> bytes:
+            return self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+        return self.insist(read)
+
+    def forget(self, topic: str) -> None:
+        """Delete all but the newest batch of each partition of a topic, as a broker does with what is too old."""
+        below = f"clusters/tansu_cluster/topics/{topic}/partitions/"
+        batches: dict[str, list[str]] = {}
+        for path, _ in self.listing("kafka", below):
+            if path.endswith(".batch"):
+                batches.setdefault(path.split("/")[0], []).append(below + path)
+        for path in (p for of_partition in batches.values() for p in sorted(of_partition)[:-1]):
+            self.client.delete_object(Bucket="kafka", Key=path)
 
     def listing(self, bucket: str, prefix: str) -> list[tuple[str, int]]:
         """Return path below the prefix, and size, of each object."""
@@ -213,17 +244,18 @@ class Cluster:
 
 
 class Place:
-    """All of it; a cluster from the first run that wants one."""
+    """All of it; a broker and a cluster from the first run that wants one."""
 
     calm = Plan()
 
-    def __init__(self, root: Path, drivers: int = 2) -> None:
+    def __init__(self, root: Path, drivers: int = 3) -> None:
         self.root = root
         self.drivers: Sequence[Driver] = [Driver(root / f"said{n}.json") for n in range(drivers)]
         self.store = ObjectStore(root)
         self.store.start()
         self.proxy = Proxy(("127.0.0.1", self.store.port))
         self._cluster: Cluster | None = None
+        self._broker: Broker | None = None
         for driver in self.drivers:
             driver.ready()
 
@@ -233,9 +265,18 @@ class Place:
             self._cluster = Cluster()
         return self._cluster
 
+    @property
+    def broker(self) -> Broker:
+        if self._broker is None:
+            self._broker = Broker(self.store.broker_part, self.store.where, self.root / "broker.log")
+            self._broker.start()
+        return self._broker
+
     def close(self) -> None:
         for driver in self.drivers:
             driver.close()
+        if self._broker:
+            self._broker.kill()
         if self._cluster:
             self._cluster.close()
         self.proxy.close()

@@ -74,13 +74,13 @@ class Producer:
     def land_object(self, source: str, format_: str, rows: int = 12) -> None:
         """Land one new object."""
         self._objects += 1
-        self._write(source, self._key(format_), self._records(source, format_, rows))
+        self._write(source, self._key(format_), self.records(source, format_, rows))
 
     def write_over(self) -> None:
         """Write an object again, with its rows and some more: the same key, another ETag."""
         source, key = self._random.choice(sorted(self._written))
         format_ = key.split("/")[0]
-        more = self._records(source, format_, self._random.randint(1, 5))
+        more = self.records(source, format_, self._random.randint(1, 5))
         self._write(source, key, [*self._written[source, key], *more])
 
     def land_unreadable(self, source: str = "orders") -> None:
@@ -101,7 +101,8 @@ class Producer:
         etag = self._put(f"{source}/{key}", data)
         self._ledger.acknowledge(Version(source, self._address(f"{source}/{key}"), etag, rows, readable))
 
-    def _records(self, source: str, format_: str, count: int) -> list[Record]:
+    def records(self, source: str, format_: str, count: int) -> list[Record]:
+        """Return new rows: good ones, broken ones as the format can be, and duplicates of what the source had."""
         made: list[Record] = []
         for _ in range(count):
             known = self._known[source]

@@ -1,8 +1,8 @@
-"""Kills and confuses ingestion for as long as it is told, and proves that it lost nothing.
+"""Kills and confuses ingestion and streams for as long as it is told, and proves that they lost nothing.
 
     make chaos SECONDS=600 SEED=1     # or: python tests/chaos/run.py --seconds 600 --seed 1
 
-Episodes go on from the seed, one number each. Where one fails, its seed, its story and what is wrong are printed;
+Episodes go on from the seed, one number each, objects and topics by turns. Where one fails, its seed, its story and what is wrong are printed;
 `make chaos SEED=THAT SECONDS=1` does the same to the same objects again.
 """
 
@@ -20,15 +20,20 @@ from nemesis import Nemesis
 from place import Place
 from rich.console import Console
 from rich.table import Table
+from stream_nemesis import StreamNemesis
 
-_EPISODES = ("sweep", "attacks", "ray", "sweep", "attacks", "sweep", "attacks", "writes")
+_EPISODES = (
+    "sweep", "stream attacks", "attacks", "stream sweep", "ray", "stream attacks",
+    "sweep", "stream attacks", "attacks", "stream sweep", "writes", "stream writes",
+)  # fmt: skip
 
 
 def episode(place: Place, seed: int, totals: Counter[str]) -> tuple[str, Nemesis, list[str]]:
     """Return the kind of the seed's episode, who did what, and what is wrong with its lake."""
     kind = _EPISODES[seed % len(_EPISODES)]
-    nemesis = Nemesis(place, seed, totals, cluster=kind == "ray")
-    match kind:
+    streams = kind.startswith("stream ")
+    nemesis = StreamNemesis(place, seed, totals) if streams else Nemesis(place, seed, totals, cluster=kind == "ray")
+    match kind.removeprefix("stream "):
         case "sweep":
             nemesis.stop_everywhere(landings=2)
         case "writes":
@@ -56,7 +61,7 @@ def main() -> None:
             seed = options.seed
             while seed == options.seed or time.monotonic() - began < options.seconds:
                 kind, nemesis, wrong = episode(place, seed, totals)
-                _progress(console, f"{time.monotonic() - began:7.0f} s  seed {seed:>6} {kind:8}", totals, wrong)
+                _progress(console, f"{time.monotonic() - began:7.0f} s  seed {seed:>6} {kind:14}", totals, wrong)
                 if wrong:
                     _explain(console, seed, nemesis, wrong)
                     sys.exit(1)
@@ -67,14 +72,16 @@ def main() -> None:
     for name, number in sorted(totals.items()):
         table.add_row(name, f"{number:,}")
     console.print(table)
+    _progress(console, f"{time.monotonic() - began:7.0f} s  seeds {options.seed} to {seed - 1}: all", totals, [])
 
 
 def _progress(console: Console, when: str, totals: Counter[str], wrong: list[str]) -> None:
     c = totals
-    kills = c["drivers killed"] + c["workers killed"] + c["store killed"]
+    kills = sum(c[f"{what} killed"] for what in ("drivers", "workers", "store", "broker"))
     faults = sum(number for name, number in c.items() if name.startswith("fault: "))
-    runs = c["runs"] + c["runs on Ray"]
+    runs = c["runs"] + c["runs on Ray"] + c["runs on a topic"]
     said = f"{runs} runs, {kills} kills, {faults} faults, {c['rows acknowledged']:,} rows"
+    said += f" and {c['messages acknowledged']:,} messages"
     console.print(f"{when} {'WRONG' if wrong else 'right'}  ({said})", soft_wrap=True)
 
 

@@ -51,6 +51,30 @@ class Seen:
     digests: Mapping[str, tuple[int, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One version of a table's log.
+
+    Parameters
+    ----------
+    numbers
+        Of each application that the commit names, the new number.
+    said
+        The product's metadata; `app_id` says who committed.
+    """
+
+    numbers: Mapping[str, int]
+    said: Mapping[str, Any]
+
+
+def committed(log: bytes) -> Commit:
+    """Return what one file of a log says."""
+    actions = [json.loads(line) for line in log.splitlines()]
+    numbers = {a["txn"]["appId"]: a["txn"]["version"] for a in actions if "txn" in a}
+    said = next((a["commitInfo"].get("raypipe", "{}") for a in actions if "commitInfo" in a), "{}")
+    return Commit(numbers, json.loads(said))
+
+
 def look(lake: str, options: dict[str, str], sources: list[str], listing: list[tuple[str, int]]) -> Seen:
     """Return what the lake holds.
 
