@@ -41,7 +41,7 @@ promtool: setup
 	@command -v promtool >/dev/null || test -x $(BIN)/promtool || .ci/promtool $(BIN) \
 	  || echo "promtool could not be fetched (it is in Debian's package prometheus): the alerts will not be checked"
 
-chaos: setup ## kill ingestion for an hour, prove that nothing is lost; SECONDS=600 SEED=1
+chaos: setup ## kill ingestion and streams for an hour, prove that nothing is lost; SECONDS=600 SEED=1
 	@$(BIN)/python tests/chaos/run.py --seconds $(SECONDS) --seed $(SEED)
 
 check: setup ## lint, formatting, types, import contracts

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from raypipe.adapters.ingest_manifest import OpenManifests
 from raypipe.adapters.lake import tables
 from raypipe.adapters.lake.tables import LakeTable
@@ -80,13 +78,6 @@ def forgets_the_letters() -> None:
     from raypipe.adapters.stream_tables import StreamTables
 
     StreamTables._unknown = lambda self, rows: rows
-
-
-def forgets_the_index() -> None:
-    """Look for duplicates among the messages of a batch only."""
-    from raypipe.adapters.stream_index import EventIndex
-
-    EventIndex.known = lambda self, ids, dates, present: np.zeros(len(ids), np.bool_)
 
 
 def merges_a_file_away() -> None:

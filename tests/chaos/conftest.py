@@ -1,4 +1,4 @@
-"""One object store, one proxy and two drivers for all tests of this folder; a Ray cluster for those that want one."""
+"""One object store, one proxy and three drivers for all tests of this folder; a broker, a Ray cluster where one is asked."""
 
 from __future__ import annotations
 

@@ -21,10 +21,15 @@ import breaks
 import ray
 import ray.data
 
+# Imported once for all children.
 import raypipe.adapters.feed_kafka
+import raypipe.adapters.feed_schema
+import raypipe.adapters.stream_record
+import raypipe.cli.stream
 import raypipe.local.health
+import raypipe.local.state
 import raypipe.pipeline
-import raypipe.wiring  # noqa: F401  imported once for all children
+import raypipe.wiring  # noqa: F401
 from raypipe.adapters import ray_map, stream_compact, stream_loop
 from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.lake.store import Store

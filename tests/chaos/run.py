@@ -68,11 +68,12 @@ def main() -> None:
                 seed += 1
         finally:
             place.close()
-    table = Table("", "number", title=f"seeds {options.seed} to {seed - 1}: nothing lost, nothing twice")
+    table = Table("", "number")
     for name, number in sorted(totals.items()):
         table.add_row(name, f"{number:,}")
     console.print(table)
-    _progress(console, f"{time.monotonic() - began:7.0f} s  seeds {options.seed} to {seed - 1}: all", totals, [])
+    said = f"seeds {options.seed} to {seed - 1}: nothing lost, nothing twice:"
+    _progress(console, f"{time.monotonic() - began:7.0f} s  {said}", totals, [])
 
 
 def _progress(console: Console, when: str, totals: Counter[str], wrong: list[str]) -> None:

@@ -61,7 +61,6 @@ def test_messages_that_the_broker_deleted_before_they_were_read_are_on_record_an
 BROKEN = {
     "positions_before_rows": ("before commit events/orders: stream/orders 1", "the broker has and the lake has not"),
     "forgets_the_letters": ("after commit dead_letters: stream/orders 1", "poison messages dead twice"),
-    "forgets_the_index": ("", "good events accepted twice"),
     "merges_a_file_away": ("", "the broker has and the lake has not"),
 }
 
