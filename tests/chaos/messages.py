@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -82,13 +82,22 @@ class Messages:
         found.insert(self._random.randrange(count), self._no_row())
         return found
 
-    def send(self, messages: Sequence[Sent]) -> None:
-        """Return when the broker has answered, or did not in time, and the ledger says so of each."""
+    def send(self, messages: Sequence[Sent], meanwhile: Callable[[], None] | None = None) -> None:
+        """Return when the broker has answered, or did not in time, and the ledger says so of each.
+
+        Parameters
+        ----------
+        meanwhile
+            What happens at the first answer, while the others are under way.
+        """
+        first = [meanwhile] if meanwhile else []
         for sent in messages:
 
             def answered(error, message, sent=sent) -> None:
                 offset = None if error else message.offset()
                 self._sends.answer(Sent(sent.value, sent.row, sent.partition, offset))
+                if first:
+                    first.pop()()
 
             self._producer.produce(self._topic, sent.value, partition=sent.partition, on_delivery=answered)
         assert self._producer.flush(60) == 0, "there are messages without an answer"

@@ -102,6 +102,7 @@ class Driver:
         return End(answer["code"], answer["stopped"], said)
 
     def close(self) -> None:
+        self.kill()
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()

@@ -107,20 +107,27 @@ class StreamNemesis(Nemesis):
         self._attacked("faults", plan=self._plan())
 
     def _store(self) -> None:
-        self._away("store", self._place.store.kill, self._place.store.start)
-
-    def _broker(self) -> None:
-        self._away("broker", self._place.broker.kill, self._place.broker.start)
-
-    def _away(self, name: str, kill: Callable[[], None], start: Callable[[], None]) -> None:
         number = self._random.randint(1, _REQUESTS)
 
         def restart() -> None:
-            self.totals[f"{name} killed"] += 1
-            kill()
-            self._beside(start)
+            self.totals["store killed"] += 1
+            self._place.store.kill()
+            self._beside(self._place.store.start)
 
-        self._attacked(f"{name} away at request {number}", moments={Moment("before", "request", number): restart})
+        self._attacked(f"store away at request {number}", moments={Moment("before", "request", number): restart})
+
+    def _broker(self) -> None:
+        number, flood = self._random.randint(1, _REQUESTS // 2), self.lake.messages.made(4 * BATCH)
+
+        def restart() -> None:
+            self.totals["broker killed"] += 1
+            self._place.broker.kill()
+            self._place.broker.start()
+
+        def send() -> None:
+            self._beside(lambda: self.lake.messages.send(flood, meanwhile=restart))
+
+        self._attacked(f"broker away at request {number}", moments={Moment("before", "request", number): send})
 
     def _two(self) -> None:
         self._together("two streams", [self._streaming()] * 2)
