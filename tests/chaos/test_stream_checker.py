@@ -31,7 +31,8 @@ def right(tmp_path):
     ends, sends = [0] * PARTITIONS, []
     for sent in made:
         sends.append(replace(sent, offset=ends[sent.partition]))
-        ends[sent.partition] += 1
+        # The broker died when it had given one offset away, and before it wrote a message there.
+        ends[sent.partition] += 2 if len(sends) == 20 else 1
     kept = {(s.partition, s.offset): s.value for s in sends}
     sends[3] = replace(sends[3], offset=None)
     topic = Topic("orders", "topic", PARTITIONS, (*sends, replace(made[0], value=b"never there")), kept)
@@ -44,7 +45,7 @@ def ideal(topic):
     stands = [0] * PARTITIONS
     for generation in range(1, TURNS + 1):
         counts = {"rows": 0, "accepted": 0, "dead_letters": 0, "duplicates": 0}
-        ends = [sum(p == part for part, _ in topic.kept) * generation // TURNS for p in range(PARTITIONS)]
+        ends = [end * generation // TURNS for end in topic.ends]
         for (partition, offset), row in topic.rows.items():
             if not stands[partition] <= offset < ends[partition]:
                 continue
@@ -100,7 +101,6 @@ def without(topic, place):
 WRONG = {
     "that the broker acknowledged and has not kept": lambda t, s, g: (without(t, (0, 1)), s, g),
     "that were not sent, or once": lambda t, s, g: (replace(t, sends=[x for x in t.sends if x.offset is not None]), s, g),
-    "the broker has gaps": lambda t, s, g: (without(t, (0, 1)), s, g),
     "good events accepted twice": lambda t, s, g: (t, replace(s, events={"orders": [*s.events["orders"], s.events["orders"][0]]}), g),
     "that the broker has and the lake has not": lambda t, s, g: (t, replace(s, events={"orders": s.events["orders"][1:]}), g),
     "that are not the first of their uuid": lambda t, s, g: (t, event(s, source_position="kafka://topic/0#999"), g),
