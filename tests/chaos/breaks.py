@@ -82,10 +82,10 @@ def forgets_the_letters() -> None:
 
 def merges_a_file_away() -> None:
     """Write less than there was when small files are merged."""
-    from raypipe.adapters import stream_tables
+    from raypipe.adapters import stream_compact
 
-    compacted = stream_tables.compacted
-    stream_tables.compacted = lambda table, group: compacted(table, group[1:])
+    merged = stream_compact._merged
+    stream_compact._merged = lambda table, group: merged(table, group[1:])
 
 
 def leaves_a_file_out() -> None:

@@ -33,6 +33,7 @@ import raypipe.wiring  # noqa: F401
 from raypipe.adapters import ray_map, stream_compact, stream_loop
 from raypipe.adapters.ingest_ray import RayIngestor
 from raypipe.adapters.lake.store import Store
+from raypipe.adapters.stream_tables import StreamTables
 from raypipe.cli import build
 from raypipe.config import load
 from raypipe.environment import SecretRef, StoreAddress
@@ -90,8 +91,11 @@ def ingest(request: dict) -> dict[str, str]:
     return {name: str(i.verdict.status) for name, i in ingested.items()}
 
 
-def stream(arguments: list[str], batch: int, merged: int) -> int:
+def stream(arguments: list[str], batch: int, merged: int, waits: bool) -> int:
     """Return the exit code of `raypipe stream`, whose hours are seconds here: batches are small, files merged often."""
+    if waits:
+        compact = StreamTables.compact
+        StreamTables.compact = lambda self: compact(self, wait=True)
     stream_loop.TARGET_S, stream_loop.MOST_ROWS = 0.2, batch
     stream_loop._COMPACT_COMMITS, stream_compact._FEWEST = merged, merged
     return build(arguments)(arguments, standalone_mode=False) or 0

@@ -59,7 +59,8 @@ class StreamLake(Lake):
         """Begin a stream, which ends when it is at the end of the topic, or when it is told to."""
         arguments = ["stream", str(self._pipeline), "--env", str(self._environment), *(["--once"] if once else [])]
         variables = {"RAYPIPE_BOUNDARIES": str(self.boundaries), "RAYPIPE_STOP_AT": stop_at}
-        pace = {"batch": BATCH, "merged": MERGED}
+        # Files are merged beside the commits; who wants a merge for certain waits for it.
+        pace = {"batch": BATCH, "merged": MERGED, "waits": "compact/" in stop_at or bool(breaks)}
         driver.begin({"arguments": arguments, "pace": pace, "breaks": breaks, "variables": variables})
 
     def stream(self, *, breaks: Sequence[str] = (), stop_at: str = "") -> End:
