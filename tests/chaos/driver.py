@@ -75,7 +75,8 @@ def run(request: dict) -> int:
         code, said = 2, {"error": type(error).__name__, "message": str(error)}
     except Exception as error:  # noqa: BLE001  whoever watches decides what it means
         traceback.print_exc()
-        code, said = 1, {"error": type(error).__name__, "message": str(error)[:2000]}
+        where = str(traceback.extract_tb(error.__traceback__)[-1])
+        code, said = 1, {"error": type(error).__name__, "where": where, "message": str(error)[:2000]}
     output.write_text(json.dumps(said))
     return code
 

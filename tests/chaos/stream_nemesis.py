@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
+from broker import PARTITIONS
 from faults import Plan
 from nemesis import Begin, Nemesis, points
 from place import Driver, End, Place
@@ -80,7 +81,7 @@ class StreamNemesis(Nemesis):
 
     def end(self) -> list[str]:
         """Return what is wrong with the lake now that nothing disturbs; what it holds is added to the totals."""
-        self._place.broker.mend()
+        self._send(PARTITIONS)
         wrong = super().end()
         sends = self.lake.sends.read()
         self.totals["messages sent"] += len(sends)
@@ -114,7 +115,8 @@ class StreamNemesis(Nemesis):
             self._place.store.kill()
             self._beside(self._place.store.start)
 
-        self._attacked(f"store away at request {number}", moments={Moment("before", "request", number): restart})
+        moments = {Moment("before", "request", number): restart}
+        self._attacked(f"store away at request {number}", moments=moments, once=False)
 
     def _broker(self) -> None:
         number, flood = self._random.randint(1, _REQUESTS // 2), self.lake.messages.made(4 * BATCH)
@@ -127,7 +129,8 @@ class StreamNemesis(Nemesis):
         def send() -> None:
             self._beside(lambda: self.lake.messages.send(flood, meanwhile=restart))
 
-        self._attacked(f"broker away at request {number}", moments={Moment("before", "request", number): send})
+        moments = {Moment("before", "request", number): send}
+        self._attacked(f"broker away at request {number}", moments=moments, once=False)
 
     def _two(self) -> None:
         self._together("two streams", [self._streaming()] * 2)
@@ -175,9 +178,16 @@ class StreamNemesis(Nemesis):
         at: Mapping[float, Callable[[], None]] | None = None,
         begin: Sequence[Begin] = (),
         stop_at: str = "",
+        once: bool = True,
     ) -> End:
-        """Attack a stream, while more is sent to it."""
-        self._once, self._streams = self._random.random() < 0.5, []
+        """Attack a stream, while more is sent to it.
+
+        Parameters
+        ----------
+        once
+            Whether it may be one that ends with the topic; where the broker dies, the topic may not seem to end.
+        """
+        self._once, self._streams = once and self._random.random() < 0.5, []
         more, number = self.lake.messages.made(self._random.randint(1, BATCH)), self._random.randint(1, _REQUESTS)
         sends = {Moment("after", "request", number): lambda: self._beside(lambda: self.lake.messages.send(more))}
         stops: dict[float, Callable[[], None]] = {}
@@ -204,7 +214,7 @@ class StreamNemesis(Nemesis):
 
     def _send(self, count: int = 0) -> None:
         self._place.broker.mend()
-        self.lake.messages.send(self.lake.messages.made(count or self._random.randint(1, 3 * BATCH)))
+        self.lake.messages.send(self.lake.messages.made(count or self._random.randint(PARTITIONS, 3 * BATCH)))
 
     def _land_one(self) -> None:
         self.lake.producer.land_object(SOURCE, self._random.choice(SOURCES[SOURCE]))

@@ -85,7 +85,8 @@ class LakeTable:
         table = self._open(version)
         if table is None:
             return Standing(-1, 0, dict.fromkeys(app_ids, 0))
-        numbers = {name: table.transaction_version(name) or 0 for name in (TURN, *app_ids)}
+        with self._translated():
+            numbers = {name: table.transaction_version(name) or 0 for name in (TURN, *app_ids)}
         return Standing(table.version(), numbers[TURN], numbers)
 
     def commit(

@@ -204,3 +204,15 @@ def test_a_store_that_does_not_answer_is_said_in_one_plain_line():
     assert said.startswith("the object store at http://127.0.0.1:9 does not answer for the table decisions (")
     assert said.endswith("): is it running? Nothing was lost; run again")
     assert not set(said) & set("\x1b\n")
+
+
+@pytest.mark.parametrize("ask", [lambda t: t.generation("a"), lambda t: t.standing(["a"]), lambda t: t.turn()])
+def test_a_store_that_goes_away_while_a_number_is_looked_up_is_unavailable(table, monkeypatch, ask):
+    table.append(rows(1), app_id="a", generation=1)
+
+    def away(self, name):
+        raise OSError("Generic S3 error: Error performing GET")
+
+    monkeypatch.setattr(DeltaTable, "transaction_version", away)
+    with pytest.raises(Unavailable):
+        ask(table)
