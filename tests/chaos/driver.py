@@ -16,6 +16,7 @@ import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 import breaks
 import ray
@@ -97,9 +98,15 @@ def stream(arguments: list[str], batch: int, merged: int, waits: bool) -> int:
     if waits:
         compact = StreamTables.compact
         StreamTables.compact = lambda self: compact(self, wait=True)
-    stream_loop.TARGET_S, stream_loop.MOST_ROWS = 0.2, batch
-    stream_loop._COMPACT_COMMITS, stream_compact._FEWEST = merged, merged
+    paced(stream_loop, TARGET_S=0.2, MOST_ROWS=batch, _COMPACT_COMMITS=merged)
+    paced(stream_compact, FEWEST=merged)
     return build(arguments)(arguments, standalone_mode=False) or 0
+
+
+def paced(module: ModuleType, **numbers: float) -> None:
+    """Let a module have these numbers instead of its own."""
+    assert numbers.keys() <= vars(module).keys(), f"{module.__name__} has other numbers than {sorted(numbers)}"
+    vars(module).update(numbers)
 
 
 def address(plain: dict) -> StoreAddress:
