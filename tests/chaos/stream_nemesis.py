@@ -75,7 +75,8 @@ class StreamNemesis(Nemesis):
         while killed:
             for when in ("before", "after"):
                 self._send(BATCH * MERGED)
-                killed = self._at(Moment(when, "write", number)).killed
+                moment = Moment(when, "write", number)
+                killed = self._run(f"kill {moment}", moments={moment: self._kill}, begin=[self._streaming()]).killed
                 self._run("undisturbed", begin=[self._streaming()])
             number += step
 
