@@ -84,8 +84,8 @@ def merges_a_file_away() -> None:
     """Write less than there was when small files are merged."""
     from raypipe.adapters import stream_compact
 
-    merged = stream_compact._merged
-    stream_compact._merged = lambda table, group: merged(table, group[1:])
+    merged = stream_compact.compacted
+    stream_compact.compacted = lambda table, group: merged(table, group[1:])
 
 
 def leaves_a_file_out() -> None:
