@@ -156,15 +156,16 @@ class Memory:
 
     peak_bytes: int = 0
     _done: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Memory:
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
+        self._threads.append(threading.Thread(target=self._watch))
+        self._threads[0].start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        self._thread.join()
+        self._threads[0].join()
 
     def _watch(self) -> None:
         while not self._done.wait(0.1):

@@ -99,6 +99,11 @@ class Deduplicate:
     bucket: int
     buckets: int
 
+    @property
+    def kept(self) -> list[Kept]:
+        """What is needed where it runs."""
+        return list({id(k.held): k.held for _, k in self.files if k is not None}.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:

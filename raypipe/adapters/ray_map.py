@@ -26,6 +26,9 @@ _AHEAD = 2  # tasks submitted for each that can run: enough that no worker waits
 _AT_LEAST = 64  # what waits is also what a cluster grows by that has no worker yet
 
 
+_arrived: dict[str, Any] = {}  # values that came with the task that runs here, by reference
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept(Generic[T]):
     """A value that stays on the node where a task made it, and travels to whoever takes it, past the driver."""
@@ -37,8 +40,9 @@ class Kept(Generic[T]):
         """Return the value; None when the process that made it is gone, and the value with it."""
         if self._reference is None:
             return self._value
+        name = self._reference.hex()
         try:
-            value: T = ray.get(self._reference)
+            value: T = _arrived[name] if name in _arrived else ray.get(self._reference)
         except ray.exceptions.ObjectLostError:
             return None
         return value
@@ -59,7 +63,8 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
     function
         Importable on the workers; must not depend on the order or the place it runs in.
     tasks
-        Picklable values, each worth at least some 10 ms of work.
+        Picklable values, each worth at least some 10 ms of work. What a task has in `kept` (`Kept` values) is where it
+        runs before it starts: one that waits for it would make Ray start another worker.
     cpus
         Logical CPUs that one task takes.
 
@@ -74,21 +79,37 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
     shared = ray.put(function)
     submit: Any = ray.remote(_run).options(num_cpus=cpus, name=_name(function))
     waiting = iter(tasks)
-    running: list[Any] = []
+    running: dict[Any, T] = {}
+
+    def started(task: T, needed: Mapping[str, Any]) -> Any:
+        return submit.remote(shared, task, list(needed), *needed.values())
+
     try:
         while True:
             free = max(0, _room(cpus) - len(running))
-            running += [submit.remote(shared, task) for task in islice(waiting, free)]
+            running |= {started(task, _needed(task)): task for task in islice(waiting, free)}
             if not running:
                 return
-            (done, *_), running = ray.wait(running, num_returns=1)
-            result: R | RaypipeError = ray.get(done)
+            (done, *_), _ = ray.wait(list(running), num_returns=1)
+            task = running.pop(done)
+            try:
+                result: R | RaypipeError = ray.get(done)
+            except ray.exceptions.ObjectLostError:
+                if not _needed(task):
+                    raise
+                running[started(task, {})] = task  # it does without what is lost
+                continue
             if isinstance(result, RaypipeError):
                 raise result
             yield result
     finally:
         for reference in running:
             ray.cancel(reference)
+
+
+def _needed(task: object) -> dict[str, Any]:
+    found: Sequence[Kept[Any]] = getattr(task, "kept", ())
+    return {k._reference.hex(): k._reference for k in found if k._reference is not None}
 
 
 def quiet(context: ray.data.DataContext) -> None:
@@ -108,9 +129,12 @@ def _name(function: Callable[..., Any]) -> str:
     return str(getattr(getattr(function, "func", function), "__name__", "task"))
 
 
-def _run(function: Callable[[T], R], task: T) -> R | RaypipeError:
+def _run(function: Callable[[T], R], task: T, names: Sequence[str], *values: Any) -> R | RaypipeError:
     pa.set_cpu_count(1)
+    _arrived.update(zip(names, values, strict=True))
     try:
         return function(task)
     except RaypipeError as error:
         return error
+    finally:
+        _arrived.clear()

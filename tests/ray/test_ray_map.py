@@ -1,14 +1,17 @@
 """Tasks on workers: each result once, an error of ours as itself, and a worker that dies costs nothing."""
 
 import os
+import signal
 import sys
+import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from raypipe.adapters import ray_map
-from raypipe.adapters.ray_map import map_tasks
+from raypipe.adapters.ray_map import Kept, keep, map_tasks
 from raypipe.errors import Unavailable
 
 pytestmark = [
@@ -62,3 +65,34 @@ def test_an_error_of_ours_arrives_as_itself():
 
 def test_a_task_whose_worker_dies_is_run_again(tmp_path):
     assert sorted(map_tasks(partial(die_once, str(tmp_path)), range(6))) == list(range(6))
+
+
+@dataclass(frozen=True)
+class Taking:
+    held: Kept
+
+    @property
+    def kept(self):
+        return [self.held]
+
+
+def keep_some(number):
+    return os.getpid(), keep([number] * 100_000)
+
+
+def take_first(task):
+    found = task.held.take()
+    return None if found is None else found[0]
+
+
+def test_what_a_task_keeps_comes_to_the_task_that_names_it():
+    held = [kept for _, kept in map_tasks(keep_some, range(3))]
+    assert sorted(map_tasks(take_first, [Taking(k) for k in held])) == [0, 1, 2]
+
+
+def test_what_was_kept_by_a_worker_that_died_is_gone_and_the_task_runs_without_it():
+    ((worker, kept),) = map_tasks(keep_some, [1])
+    os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while list(map_tasks(take_first, [Taking(kept)])) != [None]:  # the node has to notice
+        assert time.monotonic() < deadline
