@@ -28,11 +28,9 @@ from raypipe.contracts.generation_profile import GenerationProfile
 from raypipe.contracts.letter_sample import LetterSample
 from raypipe.errors import ObjectChanged
 
-# Between about 30 and 100 ms of reading and checking a task; where there is less than `_TASKS` of the longer ones,
-# shorter ones leave no worker idle at the end.
-_BIN_BYTES = (8_000_000, 32_000_000)
+# About 150 ms of one core a task: a worker's memory grows with it, and nothing is gained by more.
+_BIN_BYTES = 8_000_000
 _BIN_OBJECTS = 64
-_TASKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +69,10 @@ def stagings(
     sampled: bool = False,
 ) -> list[Stage]:
     """Return the tasks that together stage a manifest: runs of neighbouring objects, each about one task's worth."""
-    least, most = _BIN_BYTES
-    enough = min(most, max(least, sum(e.size_bytes for e in manifest) // _TASKS))
     bins: list[list[ManifestEntry]] = []
     size = 0
     for entry in manifest:
-        if not bins or size + entry.size_bytes > enough or len(bins[-1]) == _BIN_OBJECTS:
+        if not bins or size + entry.size_bytes > _BIN_BYTES or len(bins[-1]) == _BIN_OBJECTS:
             bins.append([])
             size = 0
         bins[-1].append(entry)
