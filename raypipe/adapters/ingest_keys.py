@@ -100,7 +100,7 @@ class Deduplicate:
     buckets: int
 
     @property
-    def kept(self) -> list[Kept]:
+    def needed(self) -> list[Kept]:
         """What is needed where it runs."""
         return list({id(k.held): k.held for _, k in self.files if k is not None}.values())
 

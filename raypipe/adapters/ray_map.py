@@ -63,7 +63,7 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
     function
         Importable on the workers; must not depend on the order or the place it runs in.
     tasks
-        Picklable values, each worth at least some 10 ms of work. What a task has in `kept` (`Kept` values) is where it
+        Picklable values, each worth at least some 10 ms of work. What one has in `needed` (`Kept` values) is where it
         runs before it starts: one that waits for it would make Ray start another worker.
     cpus
         Logical CPUs that one task takes.
@@ -108,7 +108,7 @@ def map_tasks(function: Callable[[T], R], tasks: Sequence[T], *, cpus: float = 1
 
 
 def _needed(task: object) -> dict[str, Any]:
-    found: Sequence[Kept[Any]] = getattr(task, "kept", ())
+    found: Sequence[Kept[Any]] = getattr(task, "needed", ())
     return {k._reference.hex(): k._reference for k in found if k._reference is not None}
 
 

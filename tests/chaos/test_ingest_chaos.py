@@ -54,10 +54,14 @@ def test_objects_written_over_between_manifest_and_reading_are_read_under_their_
     lake = Lake(place, "over", 31)
     lake.producer.land()
     # Of a new lake the first writes are the table of manifests, and two for each source's manifest.
-    place.proxy.follow(
-        place.calm, {Moment("after", "write", 5): lambda: [lake.producer.write_over() for _ in range(6)]}
-    )
+
+    def write_over() -> None:
+        for _ in range(6):
+            lake.producer.write_over()
+
+    place.proxy.follow(place.calm, {Moment("after", "write", 5): write_over})
     lake.ingest()
+    assert not place.proxy.failed
     wrong, seen = lake.judge()
     assert not wrong, wrong
     assert any("was written over since it was listed" in x["reasons"][0] for x in seen.letters)

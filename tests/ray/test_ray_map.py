@@ -72,7 +72,7 @@ class Taking:
     held: Kept
 
     @property
-    def kept(self):
+    def needed(self):
         return [self.held]
 
 
